@@ -1,0 +1,30 @@
+// The CPU backend: one source compiled once per instruction set, and the choice between them. Torch-free.
+#pragma once
+#include "../layer.h"
+
+namespace fusedrnn::cpu {
+
+// The caller's thread pool. The backend never starts a thread of its own.
+struct Threads {
+  int count;  // threads worth splitting for, >= 1
+  // Runs body(ctx, i) for every i in [0, n), some of them at the same time, and returns when all are done. How many run
+  // at once is not promised (it may be one), so no body may wait for another without a way out.
+  void (*run)(int64_t n, void (*body)(void* ctx, int64_t i), void* ctx);
+};
+
+// One instruction set's entry points. All return after the work is done; out of memory throws std::bad_alloc before
+// any output is touched.
+struct Kernels {
+  const char* isa;  // "baseline", "x86-64-v2", "x86-64-v3", "x86-64-v4"
+  void (*forward)(const ForwardArgs&, const Threads&);
+  void (*backward)(const BackwardArgs&, const Threads&);
+};
+
+// The best set this machine runs, or the one FUSEDRNN_ISA names; chosen at the first call. Throws std::runtime_error,
+// naming what is available, when FUSEDRNN_ISA names a set that is unknown or that this machine lacks.
+const Kernels& kernels();
+
+// Names of the sets compiled in that this machine runs, worst first, null-terminated.
+const char* const* available_isas();
+
+}  // namespace fusedrnn::cpu

@@ -1,0 +1,64 @@
+// The ops on CPU tensors: one native call for one layer and the whole sequence.
+#include <torch/csrc/stable/library.h>
+
+#include "../cpu/backend.h"
+#include "layer_call.h"
+
+namespace fusedrnn::torch_ops {
+namespace {
+
+// Torch's own pool, so that torch.set_num_threads holds and no second pool competes for the cores.
+void run_on_torch_pool(int64_t n, void (*body)(void*, int64_t), void* ctx) {
+  torch::stable::parallel_for(0, n, 1, [=](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i++) body(ctx, i);
+  });
+}
+
+cpu::Threads torch_threads() {
+  return {static_cast<int>(torch::stable::get_num_threads()), run_on_torch_pool};
+}
+
+// The states index memory, so they are looked at before a kernel runs.
+void check_values(const ForwardArgs& f) {
+  const Dims& n = f.n;
+  for (int64_t i = 0; f.lengths && i < n.B; i++)
+    expect(f.lengths[i] >= 0 && f.lengths[i] <= n.T, "lengths in [0, ", n.T, "], got ",
+           f.lengths[i], " at row ", i);
+  for (int64_t i = 0; f.ids && i < n.T * n.B; i++)
+    expect(f.ids[i] >= 0 && f.ids[i] < n.I, "token ids in [0, ", n.I, "), got ", f.ids[i],
+           " at step ", i / n.B, ", row ", i % n.B);
+}
+
+ForwardResult layer_forward(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0,
+                            const std::vector<Tensor>& weights, const MaybeTensor& lengths,
+                            const MaybeTensor& resets, int64_t cell, int64_t directions, bool save,
+                            bool tf32) {
+  LayerCall call(x, h0, c0, weights, lengths, resets, cell, directions, tf32);
+  check_values(call.f);
+  ForwardResult out = allocate_forward(call, x, save, call.acc);
+  cpu::kernels().forward(call.f, torch_threads());
+  return out;
+}
+
+std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> layer_backward(
+    const MaybeTensor& dy, const MaybeTensor& dh_n, const MaybeTensor& dc_n, const Tensor& x,
+    const MaybeTensor& h0, const MaybeTensor& c0, const std::vector<Tensor>& weights,
+    const MaybeTensor& lengths, const MaybeTensor& resets, const Tensor& y, const Tensor& gates,
+    const Tensor& cells, const Tensor& hidden, int64_t cell, int64_t directions, bool need_dx,
+    bool tf32) {
+  expect(!weights.empty(), "weights, got none");
+  BackwardCall call(dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, y, gates, cells, hidden,
+                    cell, directions, need_dx, tf32, accumulation_type(weights[0].scalar_type()));
+  check_values(call.f);
+  cpu::kernels().backward(call.b, torch_threads());
+  return call.result();
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(fusedrnn, CPU, m) {
+  m.impl("layer_forward", TORCH_BOX(&layer_forward));
+  m.impl("layer_backward", TORCH_BOX(&layer_backward));
+}
+
+}  // namespace fusedrnn::torch_ops

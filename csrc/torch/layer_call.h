@@ -1,0 +1,264 @@
+// From torch tensors to the arguments of a backend (csrc/layer.h): checks, contiguous copies,
+// outputs. Shared by the CPU and CUDA implementations of the ops, so that both refuse the same
+// calls with the same words.
+#pragma once
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+
+#include <optional>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "../cells/list.h"
+#include "../layer.h"
+
+namespace fusedrnn::torch_ops {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+using MaybeTensor = std::optional<Tensor>;
+
+// Unlike STD_TORCH_CHECK, without the name and line of a file that the reader of the message does
+// not have.
+template <class... Args>
+void expect(bool holds, const Args&... message) {
+  if (holds) return;
+  std::ostringstream text;
+  text << "fusedrnn: expected ";
+  (text << ... << message);
+  throw std::runtime_error(text.str());
+}
+
+inline const char* type_name(ScalarType t) {
+  switch (t) {
+    case ScalarType::Double:
+      return "float64";
+    case ScalarType::Float:
+      return "float32";
+    case ScalarType::BFloat16:
+      return "bfloat16";
+    case ScalarType::Half:
+      return "float16";
+    case ScalarType::Long:
+      return "int64";
+    case ScalarType::Int:
+      return "int32";
+    case ScalarType::Bool:
+      return "bool";
+    default:
+      return "another dtype";
+  }
+}
+
+inline DType dtype_of(const Tensor& t, const char* name) {
+  switch (t.scalar_type()) {
+    case ScalarType::Double:
+      return DType::f64;
+    case ScalarType::Float:
+      return DType::f32;
+    case ScalarType::BFloat16:
+      return DType::bf16;
+    case ScalarType::Half:
+      return DType::f16;
+    default:
+      expect(false, name, " of dtype float64, float32, bfloat16 or float16, got ",
+             type_name(t.scalar_type()));
+      return DType::f32;
+  }
+}
+
+inline ScalarType accumulation_type(ScalarType t) {
+  return t == ScalarType::Double ? ScalarType::Double : ScalarType::Float;
+}
+
+// Prints a tensor's shape; formatted only when a message is needed.
+struct Shape {
+  const Tensor& t;
+};
+inline std::ostream& operator<<(std::ostream& out, const Shape& s) {
+  out << "[";
+  for (int64_t i = 0; i < s.t.dim(); i++) out << (i ? ", " : "") << s.t.size(i);
+  return out << "]";
+}
+
+inline void check_shape(const Tensor& t, std::initializer_list<int64_t> want, const char* name) {
+  bool same = t.dim() == static_cast<int64_t>(want.size());
+  int64_t i = 0;
+  for (int64_t n : want) same = same && t.size(i++) == n;
+  if (same) return;
+  std::string s = "[";
+  for (int64_t n : want) s += (s.size() > 1 ? ", " : "") + std::to_string(n);
+  expect(false, name, " of shape ", s, "], got ", Shape{t});
+}
+
+// Owns the contiguous inputs and the pointers into them. `f` is what a backend reads.
+struct LayerCall {
+  ForwardArgs f{};
+  ScalarType dtype, acc;
+  bool has_c, projects;
+  int64_t slots;
+  std::vector<Tensor> held;  // keeps contiguous copies alive
+
+  LayerCall(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0,
+            const std::vector<Tensor>& weights, const MaybeTensor& lengths,
+            const MaybeTensor& resets, int64_t cell, int64_t directions, bool tf32) {
+    expect(cell >= 0 && cell < cells::count, "a cell index in [0, ", cells::count, "), got ", cell);
+    expect(directions == 1 || directions == 2, "1 or 2 directions, got ", directions);
+    const cells::Info& info = cells::list[cell];
+    const int64_t per = static_cast<int64_t>(weights.size()) / directions;
+    expect(per * directions == static_cast<int64_t>(weights.size()) && per >= 2 && per <= 5,
+           "2 to 5 weights for each of ", directions, " directions, got ", weights.size());
+    projects = per == 3 || per == 5;
+    has_c = info.has_c;
+    slots = info.slots;
+    expect(!projects || has_c, "a cell with a cell state where weights project, got ", info.name);
+    const Tensor &w_ih = weights[0], &w_hh = weights[1];
+    expect(w_ih.dim() == 2 && w_hh.dim() == 2, "2-D weights, got ", Shape{w_ih}, " and ",
+           Shape{w_hh});
+    dtype = w_ih.scalar_type();
+    acc = accumulation_type(dtype);
+    const bool ids = x.scalar_type() == ScalarType::Long;
+    expect(x.dim() == (ids ? 2 : 3), "x of shape [T, B, I] or int64 [T, B], got ", Shape{x});
+    expect(w_ih.size(0) % info.gates == 0, "w_ih of ", info.gates, " * H rows, got ", Shape{w_ih});
+    Dims& n = f.n;
+    n = {x.size(0), x.size(1), w_ih.size(1), w_ih.size(0) / info.gates, w_hh.size(1), directions};
+    expect(n.T > 0, "at least one time step, got x of shape ", Shape{x});
+    expect(projects || n.P == n.H, "w_hh of shape [", info.gates * n.H, ", ", n.H, "], got ",
+           Shape{w_hh});
+    f.cell = static_cast<int>(cell);
+    f.dtype = dtype_of(w_ih, "weights");
+    f.tf32 = tf32;
+    const int64_t GH = info.gates * n.H;
+    for (int64_t d = 0; d < directions; d++) {
+      const Tensor* w = &weights[d * per];
+      f.w[d].ih = take(w[0], {GH, n.I}, "w_ih", x);
+      f.w[d].hh = take(w[1], {GH, n.P}, "w_hh", x);
+      if (per >= 4) f.w[d].b_ih = take(w[2], {GH}, "b_ih", x);
+      if (per >= 4) f.w[d].b_hh = take(w[3], {GH}, "b_hh", x);
+      if (projects) f.w[d].hr = take(w[per - 1], {n.P, n.H}, "w_hr", x);
+    }
+    if (ids) {
+      f.ids = static_cast<const int64_t*>(take(x, {n.T, n.B}, "x", x, ScalarType::Long));
+    } else {
+      f.x = take(x, {n.T, n.B, n.I}, "x", x);
+    }
+    if (h0) f.h0 = take(*h0, {n.D, n.B, n.P}, "h0", x);
+    expect(has_c || !c0, "no c0 for cell ", info.name);
+    if (c0) f.c0 = take(*c0, {n.D, n.B, n.H}, "c0", x);
+    if (lengths)
+      f.lengths =
+          static_cast<const int64_t*>(take(*lengths, {n.B}, "lengths", x, ScalarType::Long));
+    if (resets)
+      f.resets = static_cast<const bool*>(take(*resets, {n.T, n.B}, "resets", x, ScalarType::Bool));
+  }
+
+  // A checked, contiguous input's data; the tensor lives as long as this call.
+  const void* take(const Tensor& t, std::initializer_list<int64_t> shape, const char* name,
+                   const Tensor& x, std::optional<ScalarType> want = std::nullopt) {
+    const ScalarType type = want.value_or(dtype);
+    expect(t.scalar_type() == type, name, " of dtype ", type_name(type), ", got ",
+           type_name(t.scalar_type()));
+    expect(t.is_cpu() == x.is_cpu() && t.get_device_index() == x.get_device_index(), name,
+           " on the device of x");
+    check_shape(t, shape, name);
+    if (t.is_contiguous()) return t.const_data_ptr();
+    held.push_back(torch::stable::contiguous(t));
+    return held.back().const_data_ptr();
+  }
+
+  // A gradient that may be absent or expanded.
+  const void* take(const MaybeTensor& t, std::initializer_list<int64_t> shape, const char* name,
+                   const Tensor& x) {
+    return t ? take(*t, shape, name, x) : nullptr;
+  }
+};
+
+using ForwardResult = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
+
+// Outputs of layer_forward in the schema's order; fills the pointers of call.f. `gates_type` is the
+// backend's choice.
+inline ForwardResult allocate_forward(LayerCall& call, const Tensor& x, bool save,
+                                      ScalarType gates_type) {
+  const Dims& n = call.f.n;
+  auto make = [&](bool wanted, std::initializer_list<int64_t> shape, ScalarType type) {
+    const int64_t none[1] = {0};
+    torch::headeronly::IntHeaderOnlyArrayRef size(shape.begin(), shape.size());
+    if (!wanted) size = torch::headeronly::IntHeaderOnlyArrayRef(none, 1);
+    return torch::stable::new_empty(x, size, type);
+  };
+  Tensor y = make(true, {n.T, n.B, n.D * n.P}, call.dtype);
+  Tensor h_n = make(true, {n.D, n.B, n.P}, call.dtype);
+  Tensor c_n = make(call.has_c, {n.D, n.B, n.H}, call.dtype);
+  Tensor gates = make(save && call.slots > 0, {n.D, n.T, n.B, call.slots * n.H}, gates_type);
+  Tensor cells = make(save && call.has_c, {n.D, n.T, n.B, n.H}, call.acc);
+  Tensor hidden = make(save && call.projects, {n.D, n.T, n.B, n.H}, call.acc);
+  call.f.y = y.mutable_data_ptr();
+  call.f.h_n = h_n.mutable_data_ptr();
+  if (call.has_c) call.f.c_n = c_n.mutable_data_ptr();
+  if (save && call.slots > 0) call.f.gates = gates.mutable_data_ptr();
+  if (save && call.has_c) call.f.cells = cells.mutable_data_ptr();
+  if (save && call.projects) call.f.hidden = hidden.mutable_data_ptr();
+  return {y, h_n, c_n, gates, cells, hidden};
+}
+
+// Everything layer_backward reads and writes.
+struct BackwardCall : LayerCall {
+  BackwardArgs b{};
+  Tensor dx, dh0, dc0;
+  std::vector<Tensor> dweights;
+
+  BackwardCall(const MaybeTensor& dy, const MaybeTensor& dh_n, const MaybeTensor& dc_n,
+               const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0,
+               const std::vector<Tensor>& weights, const MaybeTensor& lengths,
+               const MaybeTensor& resets, const Tensor& y, const Tensor& gates, const Tensor& cells,
+               const Tensor& hidden, int64_t cell, int64_t directions, bool need_dx, bool tf32,
+               ScalarType gates_type)
+      : LayerCall(x, h0, c0, weights, lengths, resets, cell, directions, tf32) {
+    const Dims& n = f.n;
+    // A saved tensor is only read, but ForwardArgs declares it as the output it once was.
+    auto saved = [&](const Tensor& t, int64_t last, ScalarType type, const char* name) {
+      return const_cast<void*>(take(t, {n.D, n.T, n.B, last}, name, x, type));
+    };
+    f.y = const_cast<void*>(take(y, {n.T, n.B, n.D * n.P}, "y", x));
+    if (slots > 0) f.gates = saved(gates, slots * n.H, gates_type, "gates");
+    if (has_c) f.cells = saved(cells, n.H, acc, "cells");
+    if (projects) f.hidden = saved(hidden, n.H, acc, "hidden");
+    b.f = f;
+    b.dy = take(dy, {n.T, n.B, n.D * n.P}, "dy", x);
+    b.dhn = take(dh_n, {n.D, n.B, n.P}, "dh_n", x);
+    expect(has_c || !dc_n, "no dc_n for a cell without a cell state");
+    b.dcn = take(dc_n, {n.D, n.B, n.H}, "dc_n", x);
+
+    const bool want_dx = need_dx && !f.ids;
+    const int64_t none[1] = {0}, dx_size[3] = {n.T, n.B, n.I}, h_size[3] = {n.D, n.B, n.P},
+                  c_size[3] = {n.D, n.B, n.H};
+    using Size = torch::headeronly::IntHeaderOnlyArrayRef;
+    dx = torch::stable::new_empty(x, want_dx ? Size(dx_size, 3) : Size(none, 1), dtype);
+    dh0 = torch::stable::new_empty(x, Size(h_size, 3), dtype);
+    dc0 = torch::stable::new_empty(x, has_c ? Size(c_size, 3) : Size(none, 1), dtype);
+    if (want_dx) b.dx = dx.mutable_data_ptr();
+    b.dh0 = dh0.mutable_data_ptr();
+    if (has_c) b.dc0 = dc0.mutable_data_ptr();
+    const size_t per = weights.size() / directions;
+    for (size_t i = 0; i < weights.size(); i++) {
+      dweights.push_back(torch::stable::new_empty(weights[i], weights[i].sizes()));
+      WeightGrads& g = b.dw[i / per];
+      void* const slot = dweights.back().mutable_data_ptr();
+      const size_t k = i % per;
+      (k == 0               ? g.ih
+       : k == 1             ? g.hh
+       : per >= 4 && k == 2 ? g.b_ih
+       : per >= 4 && k == 3 ? g.b_hh
+                            : g.hr) = slot;
+    }
+  }
+
+  std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> result() const {
+    return {dx, dh0, dc0, dweights};
+  }
+};
+
+}  // namespace fusedrnn::torch_ops

@@ -1,0 +1,16 @@
+// The schemas of all ops. Implementations: cpu_layer.cpp, and cuda_*.cpp in the CUDA library.
+#include <torch/csrc/stable/library.h>
+
+STABLE_TORCH_LIBRARY(fusedrnn, m) {
+  m.def(
+      "layer_forward(Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? lengths, Tensor? "
+      "resets, "
+      "int cell, int directions, bool save, bool tf32) -> "
+      "(Tensor y, Tensor h_n, Tensor c_n, Tensor gates, Tensor cells, Tensor hidden)");
+  m.def(
+      "layer_backward(Tensor? dy, Tensor? dh_n, Tensor? dc_n, Tensor x, Tensor? h0, Tensor? c0, "
+      "Tensor[] weights, "
+      "Tensor? lengths, Tensor? resets, Tensor y, Tensor gates, Tensor cells, Tensor hidden, "
+      "int cell, int directions, bool need_dx, bool tf32) -> "
+      "(Tensor dx, Tensor dh0, Tensor dc0, Tensor[] dweights)");
+}

@@ -1,0 +1,205 @@
+"""Loads the native libraries, and wraps the ops they register with types and fake kernels.
+
+One op call runs one layer, all its directions, over the whole sequence. Shapes: ``T`` steps, ``B``
+batch, ``I`` input size, ``H`` hidden size, ``P`` size of the output state (``H`` unless projected),
+``D`` directions, ``S`` values saved per unit and step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+_FOLDER = Path(__file__).resolve().parent
+
+
+def _load() -> bool:
+    """Loads the libraries; True where the CUDA ops are there too."""
+    library = _FOLDER / "libfusedrnn_cpu.so"
+    if not library.exists():
+        raise ImportError(
+            f"fusedrnn: expected the native library at {library}, and it is not there; "
+            "build it with `pip install .`"
+        )
+    torch.ops.load_library(str(library))
+    cuda = _FOLDER / "libfusedrnn_cuda.so"
+    if not (cuda.exists() and torch.backends.cuda.is_built()):
+        return False
+    torch.ops.load_library(str(cuda))
+    return True
+
+
+HAS_CUDA_OPS = _load()
+
+from fusedrnn import _C  # noqa: E402  the module links to the library loaded above
+
+
+class Cell(NamedTuple):
+    """A cell as the native code lists it."""
+
+    index: int
+    gates: int
+    slots: int
+    has_c: bool
+
+
+CELLS: dict[str, Cell] = {
+    c["name"]: Cell(i, c["gates"], c["slots"], c["has_c"]) for i, c in enumerate(_C.cells())
+}
+
+Forward = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+Backward = tuple[Tensor, Tensor, Tensor, list[Tensor]]
+
+_forward = torch.ops.fusedrnn.layer_forward.default
+_backward = torch.ops.fusedrnn.layer_backward.default
+
+
+def layer_forward(
+    x: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: Sequence[Tensor],
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    cell: str,
+    directions: int,
+    save: bool,
+    tf32: bool,
+) -> Forward:
+    """One layer over a whole sequence.
+
+    Args:
+        x: ``[T, B, I]`` floating, or int64 token ids ``[T, B]``.
+        h0, c0: ``[D, B, P]`` and ``[D, B, H]``, or None for zeros.
+        weights: for each direction ``w_ih [G*H, I]``, ``w_hh [G*H, P]``, then ``b_ih``, ``b_hh``
+            ``[G*H]`` if biased, then ``w_hr [P, H]`` if projected.
+        lengths: int64 ``[B]`` in ``[0, T]``, or None.
+        resets: bool ``[T, B]``, or None.
+        save: keep what :func:`layer_backward` needs.
+        tf32: CUDA float32 products may be rounded to TF32.
+
+    Returns:
+        ``y [T, B, D*P]``, ``h_n [D, B, P]``, ``c_n [D, B, H]``, and, saved for backward, ``gates
+        [D, T, B, S*H]``, ``cells [D, T, B, H]``, ``hidden [D, T, B, H]``. Whatever the cell or the
+        call has no use for is of shape ``[0]``.
+    """
+    return cast(
+        Forward,
+        _forward(
+            x, h0, c0, weights, lengths, resets, CELLS[cell].index, directions, save, tf32
+        ),
+    )
+
+
+def layer_backward(
+    dy: Tensor | None,
+    dh_n: Tensor | None,
+    dc_n: Tensor | None,
+    x: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: Sequence[Tensor],
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    y: Tensor,
+    gates: Tensor,
+    cells: Tensor,
+    hidden: Tensor,
+    cell: str,
+    directions: int,
+    need_dx: bool,
+    tf32: bool,
+) -> Backward:
+    """Backpropagation through time for :func:`layer_forward`.
+
+    Args:
+        dy, dh_n, dc_n: gradients of ``y``, ``h_n`` and ``c_n``, or None for zeros.
+        y, gates, cells, hidden: what :func:`layer_forward` returned with ``save=True``; only read.
+        need_dx: whether ``dx`` is wanted (never given for token ids).
+
+    Returns:
+        ``dx`` (shape ``[0]`` if not wanted), ``dh0``, ``dc0`` (shape ``[0]`` for cells without a
+        cell state) and the gradients of the weights, in their order.
+    """
+    return cast(
+        Backward,
+        _backward(
+            dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, y, gates, cells, hidden,
+            CELLS[cell].index, directions, need_dx, tf32,
+        ),
+    )  # fmt: skip
+
+
+def _accumulation_type(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+@torch.library.register_fake("fusedrnn::layer_forward")  # type: ignore[untyped-decorator]
+def _fake_forward(
+    x: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: list[Tensor],
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    cell: int,
+    directions: int,
+    save: bool,
+    tf32: bool,
+) -> Forward:
+    info = list(CELLS.values())[cell]
+    steps, batch = x.shape[0], x.shape[1]
+    w_ih, w_hh = weights[0], weights[1]
+    hidden_size, state_size = w_ih.shape[0] // info.gates, w_hh.shape[1]
+    projects = len(weights) // directions in (3, 5)
+    accumulate = _accumulation_type(w_ih.dtype)
+    gates_type = accumulate if x.device.type == "cpu" else w_ih.dtype
+
+    def make(wanted: bool, *shape: int, dtype: torch.dtype) -> Tensor:
+        return w_ih.new_empty(shape if wanted else (0,), dtype=dtype)
+
+    saved = (directions, steps, batch)
+    return (
+        make(True, steps, batch, directions * state_size, dtype=w_ih.dtype),
+        make(True, directions, batch, state_size, dtype=w_ih.dtype),
+        make(info.has_c, directions, batch, hidden_size, dtype=w_ih.dtype),
+        make(save and info.slots > 0, *saved, info.slots * hidden_size, dtype=gates_type),
+        make(save and info.has_c, *saved, hidden_size, dtype=accumulate),
+        make(save and projects, *saved, hidden_size, dtype=accumulate),
+    )
+
+
+@torch.library.register_fake("fusedrnn::layer_backward")  # type: ignore[untyped-decorator]
+def _fake_backward(
+    dy: Tensor | None,
+    dh_n: Tensor | None,
+    dc_n: Tensor | None,
+    x: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: list[Tensor],
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    y: Tensor,
+    gates: Tensor,
+    cells: Tensor,
+    hidden: Tensor,
+    cell: int,
+    directions: int,
+    need_dx: bool,
+    tf32: bool,
+) -> Backward:
+    info = list(CELLS.values())[cell]
+    batch, ids = x.shape[1], not x.dtype.is_floating_point
+    w_ih, w_hh = weights[0], weights[1]
+    hidden_size, state_size = w_ih.shape[0] // info.gates, w_hh.shape[1]
+    return (
+        w_ih.new_empty(x.shape if need_dx and not ids else (0,)),
+        w_ih.new_empty((directions, batch, state_size)),
+        w_ih.new_empty((directions, batch, hidden_size) if info.has_c else (0,)),
+        [w.new_empty(w.shape) for w in weights],
+    )
