@@ -22,9 +22,9 @@ struct Kernels {
 
 // The best set this machine runs, or the one FUSEDRNN_ISA names; chosen at the first call. Throws std::runtime_error,
 // naming what is available, when FUSEDRNN_ISA names a set that is unknown or that this machine lacks.
-const Kernels& kernels();
+__attribute__((visibility("default"))) const Kernels& kernels();
 
 // Names of the sets compiled in that this machine runs, worst first, null-terminated.
-const char* const* available_isas();
+__attribute__((visibility("default"))) const char* const* available_isas();
 
 }  // namespace fusedrnn::cpu

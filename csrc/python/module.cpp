@@ -3,8 +3,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include "../cells/list.h"
+#include "../cells/all.h"
 #include "../cpu/backend.h"
+#include "fma_peak.h"
 
 namespace py = pybind11;
 
@@ -18,15 +19,28 @@ std::vector<std::string> available_isas() {
 
 py::list cell_list() {
   py::list out;
-  for (const auto& cell : fusedrnn::cells::list) {
+  for (const auto& cell : fusedrnn::cells::kCells) {
     py::dict d;
     d["name"] = cell.name;
-    d["gates"] = cell.gates;
-    d["slots"] = cell.slots;
-    d["has_c"] = cell.has_c;
+    d["gates"] = cell.G;
+    d["slots"] = cell.S;
+    d["has_c"] = cell.has_cell;
     out.append(d);
   }
   return out;
+}
+
+py::dict fma_peak(int threads, double seconds, const std::string& isa) {
+  fusedrnn::FmaPeak peak;
+  {
+    py::gil_scoped_release release;
+    peak = fusedrnn::fma_peak(threads, seconds, isa);
+  }
+  py::dict d;
+  d["isa"] = peak.isa;
+  d["gflops"] = peak.gflops;
+  d["fastest"] = peak.fastest;
+  return d;
 }
 
 }  // namespace
@@ -39,5 +53,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("available_isas", &available_isas,
         "Instruction sets that were compiled in and run on this machine, worst first.");
   m.def("cells", &cell_list, "The cells, in index order: name, gates, saved slots, cell state.");
+  m.def("fma_peak", &fma_peak, py::arg("threads"), py::arg("seconds"), py::arg("isa") = "",
+        "The machine's measured float32 peak: 1e9 FLOP/s of each thread, median and fastest slice.");
   m.attr("cuda_build") = FUSEDRNN_CUDA_BUILD;
 }

@@ -12,7 +12,7 @@
 #include <tuple>
 #include <vector>
 
-#include "../cells/list.h"
+#include "../cells/all.h"
 #include "../layer.h"
 
 namespace fusedrnn::torch_ops {
@@ -105,15 +105,16 @@ struct LayerCall {
   LayerCall(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0,
             const std::vector<Tensor>& weights, const MaybeTensor& lengths,
             const MaybeTensor& resets, int64_t cell, int64_t directions, bool tf32) {
-    expect(cell >= 0 && cell < cells::count, "a cell index in [0, ", cells::count, "), got ", cell);
+    expect(cell >= 0 && cell < cells::kCellCount, "a cell index in [0, ", cells::kCellCount,
+           "), got ", cell);
     expect(directions == 1 || directions == 2, "1 or 2 directions, got ", directions);
-    const cells::Info& info = cells::list[cell];
+    const cells::CellInfo& info = cells::kCells[cell];
     const int64_t per = static_cast<int64_t>(weights.size()) / directions;
     expect(per * directions == static_cast<int64_t>(weights.size()) && per >= 2 && per <= 5,
            "2 to 5 weights for each of ", directions, " directions, got ", weights.size());
     projects = per == 3 || per == 5;
-    has_c = info.has_c;
-    slots = info.slots;
+    has_c = info.has_cell;
+    slots = info.S;
     expect(!projects || has_c, "a cell with a cell state where weights project, got ", info.name);
     const Tensor &w_ih = weights[0], &w_hh = weights[1];
     expect(w_ih.dim() == 2 && w_hh.dim() == 2, "2-D weights, got ", Shape{w_ih}, " and ",
@@ -122,16 +123,16 @@ struct LayerCall {
     acc = accumulation_type(dtype);
     const bool ids = x.scalar_type() == ScalarType::Long;
     expect(x.dim() == (ids ? 2 : 3), "x of shape [T, B, I] or int64 [T, B], got ", Shape{x});
-    expect(w_ih.size(0) % info.gates == 0, "w_ih of ", info.gates, " * H rows, got ", Shape{w_ih});
+    expect(w_ih.size(0) % info.G == 0, "w_ih of ", info.G, " * H rows, got ", Shape{w_ih});
     Dims& n = f.n;
-    n = {x.size(0), x.size(1), w_ih.size(1), w_ih.size(0) / info.gates, w_hh.size(1), directions};
+    n = {x.size(0), x.size(1), w_ih.size(1), w_ih.size(0) / info.G, w_hh.size(1), directions};
     expect(n.T > 0, "at least one time step, got x of shape ", Shape{x});
-    expect(projects || n.P == n.H, "w_hh of shape [", info.gates * n.H, ", ", n.H, "], got ",
+    expect(projects || n.P == n.H, "w_hh of shape [", info.G * n.H, ", ", n.H, "], got ",
            Shape{w_hh});
     f.cell = static_cast<int>(cell);
     f.dtype = dtype_of(w_ih, "weights");
     f.tf32 = tf32;
-    const int64_t GH = info.gates * n.H;
+    const int64_t GH = info.G * n.H;
     for (int64_t d = 0; d < directions; d++) {
       const Tensor* w = &weights[d * per];
       f.w[d].ih = take(w[0], {GH, n.I}, "w_ih", x);

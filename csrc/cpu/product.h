@@ -1,0 +1,123 @@
+// Products of rows with packed panels, and what both time loops share: the cutting of units into panels, the packing of
+// weights, roles of threads.
+#pragma once
+#include "convert.h"
+#include "schedule.h"
+#include "step.h"
+#include "team.h"
+
+namespace fusedrnn::cpu::FUSEDRNN_ISA {
+namespace {
+
+// `blocks` blocks of units in near-equal panels of at most `most` blocks, at least `least` panels if there are blocks enough.
+struct Panels {
+  int64_t blocks, count;
+  Panels() : blocks(0), count(0) {}
+  Panels(int64_t blocks_, int most, int64_t least) : blocks(blocks_) {
+    count = ceil_div(ceil_div(blocks, most), least) * least;
+    if (count > blocks) count = blocks;
+  }
+  Panel at(int64_t p) const {
+    const int64_t b = blocks * p / count;
+    return {b, int(blocks * (p + 1) / count - b)};
+  }
+};
+
+struct Range {
+  int64_t begin, end;
+};
+// Share i of n of [0, total), its bounds multiples of `unit` but for the end.
+FUSEDRNN_INLINE Range share(int64_t total, int64_t i, int64_t n, int64_t unit = 1) {
+  const int64_t units = ceil_div(total, unit);
+  return {min64(units * i / n * unit, total), min64(units * (i + 1) / n * unit, total)};
+}
+
+// Longest run of k for which a panel is sure to stay in the private cache while the rows pass.
+constexpr int64_t kLongestRun = 1024;
+
+// A panel of weights times rows first .. first+count-1 of `a`, tile by tile: f(tile's products, first row, rows) gets
+// [rows][nv * L]. before(first row, rows) runs before each tile is multiplied. Long sums are cut into runs of k, the
+// partial sums wait in `wait` [count][kMaxColumns * L].
+template <class T, class Before, class F>
+FUSEDRNN_INLINE void multiply_panel(const RowView<const T>& a, int64_t first, int64_t count, const T* w, int nv, int64_t K,
+                                    T* wait, Before&& before, F&& f) {
+  const Tiles<T>& tile = tiles<T>();
+  const int64_t width = nv * kLanes<T>;
+  const int64_t runs = max64(1, ceil_div(K, kLongestRun));
+  for (int64_t i = 0; i < runs; i++) {
+    const int64_t k = K * i / runs, length = K * (i + 1) / runs - k;
+    split_rows(count, max_rows(nv), [&](int64_t r, int rows) __attribute__((always_inline)) {
+      const T* row[kMaxRows];
+      T* c[kMaxRows];
+      T* sums = runs > 1 ? wait + r * width : wait;
+      for (int m = 0; m < rows; m++) {
+        row[m] = length > 0 ? a.at(first + r + m) + k : nullptr;
+        c[m] = sums + m * width;
+      }
+      if (i == runs - 1) before(first + r, rows);
+      tile.rows[nv - 1][rows - 1](row, w + k * width, length, c, nullptr, i > 0);
+      if (i == runs - 1) f(sums, first + r, rows);
+    });
+  }
+}
+
+// c(i)[0 .. width) = (add ? c(i) : bias or 0) + a(i)[0 .. K) * w for the rows i < count, where a(i) = a[i] + a_offset and
+// c(i) = c[i] + c_offset. Only the first `width` columns of the panel are written, width <= nv * L. spare: [kMaxRows][nv * L].
+template <class T>
+FUSEDRNN_INLINE void rows_times_panel(const T* const* a, int64_t a_offset, T* const* c, int64_t c_offset, int64_t count,
+                                      const T* w, int nv, int64_t K, int64_t width, const T* bias, bool add, T* spare) {
+  const Tiles<T>& tile = tiles<T>();
+  constexpr int L = kLanes<T>;
+  const bool whole = width == nv * L;
+  split_rows(count, max_rows(nv), [&](int64_t r, int rows) __attribute__((always_inline)) {
+    const T* row[kMaxRows];
+    T* out[kMaxRows];
+    for (int m = 0; m < rows; m++) {
+      row[m] = a[r + m] + a_offset;
+      out[m] = whole ? c[r + m] + c_offset : spare + m * nv * L;
+    }
+    tile.rows[nv - 1][rows - 1](row, w, K, out, bias, add && whole);
+    if (whole) return;
+    for (int m = 0; m < rows; m++) {
+      T* to = c[r + m] + c_offset;
+      for (int64_t j = 0; j < width; j++) to[j] = add ? to[j] + out[m][j] : out[m][j];
+    }
+  });
+}
+
+// Packs the transpose of gate-major weights w [G*H, K] for one panel of unit blocks: dst [K][block][gate][lane].
+template <class T>
+void pack_gates(const T* w, int G, int64_t H, int64_t K, Panel panel, T* dst) {
+  constexpr int L = kLanes<T>;
+  const int64_t stride = int64_t(panel.blocks) * G * L;
+  for (int u = 0; u < panel.blocks; u++) {
+    const int64_t j = (panel.block + u) * L;
+    for (int g = 0; g < G; g++)
+      pack_transposed(w + (g * H + j) * K, K, K, min64(L, H - j), dst + (u * G + g) * L, stride);
+  }
+}
+
+FUSEDRNN_INLINE void prefetch(const void* p, int64_t bytes, bool write) {
+  const char* q = static_cast<const char*>(p);
+  if (write)
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(q + i, 1, 3);
+  else
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(q + i, 0, 3);
+}
+
+template <class T>
+constexpr bool is_half(DType t) {
+  return sizeof(T) == 4 && t != DType::f32;
+}
+FUSEDRNN_INLINE int64_t size_of(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4 : 2; }
+
+// Element i of an array of `storage` elements.
+FUSEDRNN_INLINE const char* element(const void* p, int64_t i, DType storage) {
+  return static_cast<const char*>(p) + i * size_of(storage);
+}
+FUSEDRNN_INLINE char* element(void* p, int64_t i, DType storage) {
+  return static_cast<char*>(p) + i * size_of(storage);
+}
+
+}  // namespace
+}  // namespace fusedrnn::cpu::FUSEDRNN_ISA

@@ -1,0 +1,80 @@
+#include "schedule.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace fusedrnn::cpu {
+
+namespace {
+Split forced = {0, 0};
+}
+
+void force_split(Split split) { forced = split; }
+
+Split choose_split(const Dims& n, int gates, int64_t unit_blocks, int element_bytes, int threads) {
+  if (forced.groups > 0)
+    return {int(std::max<int64_t>(1, std::min<int64_t>(forced.groups, n.B))),
+            int(std::min<int64_t>(forced.parts, unit_blocks))};
+  // Rough costs in nanoseconds; only their order of magnitude matters.
+  const double flops_per_ns = element_bytes == 8 ? 50 : 100, barrier = 200, start = 1000;
+  const double private_cache = 768 << 10, stream_bytes_per_ns = 30;
+  const double unit = 2.0 * double(gates) * double(n.H) * double(n.P);  // flops of one row's step
+  const double weights = double(gates) * double(n.H) * double(n.P) * element_bytes;
+  const double whole = double(n.T) * double(n.B) * unit * (1 + double(n.I) / double(n.P)) / flops_per_ns;
+  Split best = {1, 1};
+  if (threads <= 1 || n.B == 0 || whole < 8 * start) return best;
+  double least = 1e300;
+  for (int parts = 1; parts <= std::min<int64_t>(threads, unit_blocks); parts++) {
+    const int groups = int(std::min<int64_t>(threads / parts, n.B));
+    const double rows = double((n.B + groups - 1) / groups);
+    const double share = double((unit_blocks + parts - 1) / parts) / double(unit_blocks);
+    // One row alone cannot use the multiply-adds of a tile.
+    const double compute = std::max(rows, 1.6) * share * unit / flops_per_ns;
+    const double stream = std::max(0.0, weights * share - private_cache) / stream_bytes_per_ns;
+    const double step = std::max(compute, stream) + 0.2 * std::min(compute, stream) + (parts > 1 ? barrier : 0);
+    if (step < least) {
+      least = step;
+      best = {groups, parts};
+    }
+  }
+  return best;
+}
+
+Schedule::Schedule(Arena& arena, const Dims& n, int groups, const int64_t* lengths, const bool* resets)
+    : n_(n), groups_(groups), lengths_(lengths), resets_(resets) {
+  if (lengths) {
+    order_ = arena.take<int32_t>(n.B + 1);
+    count_ = arena.take<int32_t>(n.T + 1);
+    begin_ = arena.take<int64_t>(groups + 1);
+  }
+  if (resets) any_reset_ = arena.take<bool>(n.T);
+}
+
+void Schedule::fill() {
+  if (resets_)
+    for (int64_t t = 0; t < n_.T; t++)
+      any_reset_[t] = n_.B > 0 && std::memchr(resets_ + t * n_.B, 1, size_t(n_.B)) != nullptr;
+  if (!lengths_) return;
+  // Counting sort, longest first, equal lengths in the order of the batch. count_[t] becomes the number of rows longer
+  // than t, which is also where the rows of length t begin.
+  std::fill(count_, count_ + n_.T + 1, 0);
+  for (int64_t b = 0; b < n_.B; b++)
+    if (lengths_[b] > 0) count_[lengths_[b] - 1]++;
+  for (int64_t t = n_.T - 1; t > 0; t--) count_[t - 1] += count_[t];
+  begin_[0] = 0;
+  for (int g = 0; g < groups_; g++) begin_[g + 1] = begin_[g] + (n_.B - g + groups_ - 1) / groups_;
+  // Row number s of the sorted batch goes to group s % groups. Working from the back leaves equal lengths in order.
+  count_[n_.T] = 0;
+  int64_t ended = n_.B;
+  for (int64_t b = n_.B - 1; b >= 0; b--) {
+    // Position among the sorted rows: all longer ones, then those of the same length with a smaller index.
+    const int64_t s = lengths_[b] == 0 ? --ended : --count_[lengths_[b] - 1];
+    order_[begin_[s % groups_] + s / groups_] = int32_t(b);
+  }
+  // The counts were used up as cursors: count_[t] now is where the rows of length t+1 begin, that is, the number of rows
+  // longer than t+1.
+  for (int64_t t = n_.T - 1; t > 0; t--) count_[t] = count_[t - 1];
+  count_[0] = int32_t(ended);
+}
+
+}  // namespace fusedrnn::cpu
