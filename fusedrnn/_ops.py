@@ -89,9 +89,7 @@ def layer_forward(
     """
     return cast(
         Forward,
-        _forward(
-            x, h0, c0, weights, lengths, resets, CELLS[cell].index, directions, save, tf32
-        ),
+        _forward(x, h0, c0, weights, lengths, resets, CELLS[cell].index, directions, save, tf32),
     )
 
 

@@ -20,11 +20,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, linear
 
-#: One step: (``W_ih x + b_ih`` ``[B, G*H]``, ``h [B, P]``, ``c [B, H]`` or None, ``w_hh``, ``b_hh``)
-#: to (``h [B, H]`` before any projection, ``c``).
-Step = Callable[
-    [Tensor, Tensor, "Tensor | None", Tensor, "Tensor | None"], "tuple[Tensor, Tensor | None]"
-]
+#: One step: ``W_ih x + b_ih`` ``[B, G*H]``, the state ``(h [B, P],)`` or ``(h, c [B, H])``, ``w_hh``
+#: and ``b_hh``, to the next state, with ``h [B, H]`` before any projection.
+State = tuple[Tensor, ...]
+Step = Callable[[Tensor, State, Tensor, "Tensor | None"], State]
 
 
 class Cell(NamedTuple):
@@ -35,38 +34,32 @@ class Cell(NamedTuple):
     step: Step
 
 
-def _elman_tanh(
-    xp: Tensor, h: Tensor, c: Tensor | None, w_hh: Tensor, b_hh: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+def _elman_tanh(xp: Tensor, state: State, w_hh: Tensor, b_hh: Tensor | None) -> State:
     """Elman, "Finding structure in time", Cognitive Science 14 (1990)."""
-    return torch.tanh(xp + linear(h, w_hh, b_hh)), None
+    return (torch.tanh(xp + linear(state[0], w_hh, b_hh)),)
 
 
-def _elman_relu(
-    xp: Tensor, h: Tensor, c: Tensor | None, w_hh: Tensor, b_hh: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+def _elman_relu(xp: Tensor, state: State, w_hh: Tensor, b_hh: Tensor | None) -> State:
     """As above, with the rectifier of Le, Jaitly and Hinton, arXiv:1504.00941."""
-    return torch.relu(xp + linear(h, w_hh, b_hh)), None
+    return (torch.relu(xp + linear(state[0], w_hh, b_hh)),)
 
 
-def _lstm(
-    xp: Tensor, h: Tensor, c: Tensor | None, w_hh: Tensor, b_hh: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+def _lstm(xp: Tensor, state: State, w_hh: Tensor, b_hh: Tensor | None) -> State:
     """Gers, Schmidhuber and Cummins, "Learning to forget", Neural Computation 12 (2000)."""
+    h, c = state
     i, f, g, o = (xp + linear(h, w_hh, b_hh)).chunk(4, -1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
-def _gru(
-    xp: Tensor, h: Tensor, c: Tensor | None, w_hh: Tensor, b_hh: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
+def _gru(xp: Tensor, state: State, w_hh: Tensor, b_hh: Tensor | None) -> State:
     """Cho et al., arXiv:1406.1078, with the reset gate applied after the recurrent product."""
+    (h,) = state
     x_r, x_z, x_n = xp.chunk(3, -1)
     h_r, h_z, h_n = linear(h, w_hh, b_hh).chunk(3, -1)
     r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
     n = torch.tanh(x_n + r * h_n)
-    return n + z * (h - n), None
+    return (n + z * (h - n),)
 
 
 #: The cells by the names that the native code gives them.
@@ -108,70 +101,62 @@ def layer(
         ``y [T, B, D*P]``, ``h_n [D, B, P]`` and ``c_n [D, B, H]`` (None for cells without it), in the
         dtype of the weights; half precision is computed in float32 and rounded once at the end.
     """
-    dtype = weights[0].dtype
+    dtype, info = weights[0].dtype, CELLS[cell]
     compute = torch.float64 if dtype == torch.float64 else torch.float32
     per = len(weights) // directions
-    steps = x.shape[0]
-    valid = None if lengths is None else _steps_like(x, steps)[:, None] < lengths
-    outs = []
+    valid = None
+    if lengths is not None:
+        valid = torch.arange(x.shape[0], device=x.device)[:, None] < lengths
+    initial = (h0, c0) if info.has_c else (h0,)
+    ys, states = [], []
     with torch.autocast(x.device.type, enabled=False):
         floats = x.to(compute) if x.is_floating_point() else x
         for d in range(directions):
             own = [w.to(compute) for w in weights[d * per : (d + 1) * per]]
-            h = None if h0 is None else h0[d].to(compute)
-            c = None if c0 is None else c0[d].to(compute)
-            outs.append(_direction(floats, h, c, own, valid, resets, CELLS[cell], reverse=d == 1))
-        y = torch.cat([o[0] for o in outs], -1).to(dtype)
-        h_n = torch.stack([o[1] for o in outs]).to(dtype)
-        if not CELLS[cell].has_c:
-            return y, h_n, None
-        return y, h_n, torch.stack([o[2] for o in outs if o[2] is not None]).to(dtype)
-
-
-def _steps_like(x: Tensor, steps: int) -> Tensor:
-    return torch.arange(steps, device=x.device)
+            start = [None if s is None else s[d].to(compute) for s in initial]
+            y, state = _direction(floats, start, own, valid, resets, info, reverse=d == 1)
+            ys.append(y)
+            states.append(state)
+        last = [torch.stack(s).to(dtype) for s in zip(*states, strict=True)]
+        return torch.cat(ys, -1).to(dtype), last[0], last[1] if info.has_c else None
 
 
 def _direction(
     x: Tensor,
-    h: Tensor | None,
-    c: Tensor | None,
+    start: Sequence[Tensor | None],
     weights: Sequence[Tensor],
     valid: Tensor | None,
     resets: Tensor | None,
     cell: Cell,
     reverse: bool,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """One direction: ``y [T, B, P]``, the last state ``[B, P]`` and the last cell state ``[B, H]``."""
+) -> tuple[Tensor, State]:
+    """One direction: ``y [T, B, P]`` and the last state, each part ``[B, P or H]``."""
     biased, projects = len(weights) >= 4, len(weights) in (3, 5)
     w_ih, w_hh = weights[0], weights[1]
     b_ih, b_hh = (weights[2], weights[3]) if biased else (None, None)
-    hidden_size = w_ih.shape[0] // cell.gates
     xp = _project_input(x, w_ih, b_ih, valid)
-    if h is None:
-        h = xp.new_zeros(xp.shape[1], w_hh.shape[1])
-    if c is None and cell.has_c:
-        c = xp.new_zeros(xp.shape[1], hidden_size)
-
+    sizes = (w_hh.shape[1], w_ih.shape[0] // cell.gates)
+    state: State = tuple(
+        xp.new_zeros(xp.shape[1], size) if s is None else s
+        for s, size in zip(start, sizes, strict=False)
+    )
     steps = x.shape[0]
     ys: list[Tensor] = []
     for t in reversed(range(steps)) if reverse else range(steps):
         boundary = _boundary(resets, valid, t, steps, reverse)
         if boundary is not None:
-            h = torch.where(boundary, 0.0, h)
-            c = None if c is None else torch.where(boundary, 0.0, c)
-        new_h, new_c = cell.step(xp[t], h, c, w_hh, b_hh)
+            state = tuple(torch.where(boundary, 0.0, s) for s in state)
+        new = cell.step(xp[t], state, w_hh, b_hh)
         if projects:
-            new_h = linear(new_h, weights[-1])
+            new = (linear(new[0], weights[-1]), *new[1:])
         if valid is None:
-            h, c = new_h, new_c
-            ys.append(h)
+            ys.append(new[0])
+            state = new
         else:
             alive = valid[t][:, None]
-            ys.append(torch.where(alive, new_h, 0.0))
-            h = torch.where(alive, new_h, h)
-            c = None if c is None or new_c is None else torch.where(alive, new_c, c)
-    return torch.stack(ys[::-1] if reverse else ys), h, c
+            ys.append(torch.where(alive, new[0], 0.0))
+            state = tuple(torch.where(alive, n, s) for n, s in zip(new, state, strict=True))
+    return torch.stack(ys[::-1] if reverse else ys), state
 
 
 def _project_input(x: Tensor, w_ih: Tensor, b_ih: Tensor | None, valid: Tensor | None) -> Tensor:

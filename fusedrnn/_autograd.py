@@ -1,0 +1,223 @@
+"""The derivatives of a layer: three ``torch.autograd.Function`` s around the native ops.
+
+* :class:`Layer` is the eager and the compiled one: the lightest form that autograd knows.
+* :class:`TransformLayer` is the same for :mod:`torch.func`, whose transforms need a separate
+  ``setup_context``, a ``vmap`` rule and everything that is saved among the outputs.
+* :class:`LayerBackward` is backward as a differentiable function of its own: second derivatives are
+  those of :mod:`fusedrnn.reference`, to which :func:`torch.func.vjp` is applied twice.
+
+A raw op in a backward that is itself differentiated would give wrong gradients without an error, so
+:func:`_backward` asks who is watching, as :func:`fusedrnn.functional.route` does for forward.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function, forward_ad
+
+from fusedrnn import _ops
+from fusedrnn._vjp import LayerVjp
+from fusedrnn._vmap import each, fold, unfold
+
+_Grads = tuple["Tensor | None", ...]
+
+
+class Layer(Function):
+    """``(x, h0, c0, lengths, resets, cell, directions, tf32, *weights) -> (y, h_n, c_n)``."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        h0: Tensor | None,
+        c0: Tensor | None,
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        cell: str,
+        directions: int,
+        tf32: bool,
+        *weights: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        y, h_n, c_n, gates, cells, hidden = _ops.layer_forward(
+            x, h0, c0, weights, lengths, resets, cell, directions, True, tf32
+        )
+        ctx.save_for_backward(x, h0, c0, lengths, resets, y, gates, cells, hidden, *weights)
+        ctx.settings = (cell, directions, tf32)
+        ctx.set_materialize_grads(False)
+        return y, h_n, c_n
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> _Grads:
+        needs = ctx.needs_input_grad
+        dx, dh0, dc0, dweights = _backward(ctx, (dy, dh_n, dc_n), needs[0], True)
+        return (
+            dx if needs[0] else None,
+            dh0 if needs[1] else None,
+            dc0 if needs[2] else None,
+            None, None, None, None, None,
+            *dweights,
+        )  # fmt: skip
+
+
+class TransformLayer(Function):
+    """``(x, h0, c0, lengths, resets, cell, directions, tf32, save, *weights) -> (y, h_n, c_n, *saved)``."""
+
+    @staticmethod
+    def forward(
+        x: Tensor,
+        h0: Tensor | None,
+        c0: Tensor | None,
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        cell: str,
+        directions: int,
+        tf32: bool,
+        save: bool,
+        *weights: Tensor,
+    ) -> tuple[Tensor, ...]:
+        return _ops.layer_forward(x, h0, c0, weights, lengths, resets, cell, directions, save, tf32)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        x, h0, c0, lengths, resets, cell, directions, tf32, _, *weights = inputs
+        y, _, _, gates, cells, hidden = output
+        ctx.mark_non_differentiable(gates, cells, hidden)
+        ctx.save_for_backward(x, h0, c0, lengths, resets, y, gates, cells, hidden, *weights)
+        ctx.settings = (cell, directions, tf32)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(
+        ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None, *_: Any
+    ) -> _Grads:
+        needs = ctx.needs_input_grad
+        dx, dh0, dc0, dweights = _backward(ctx, (dy, dh_n, dc_n), needs[0], any(needs[9:]))
+        return (
+            dx if needs[0] else None,
+            dh0 if needs[1] else None,
+            dc0 if needs[2] else None,
+            None, None, None, None, None, None,
+            *(dweights if any(needs[9:]) else [None] * len(needs[9:])),
+        )  # fmt: skip
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], *args: Any
+    ) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
+        """Mapped data is folded into the batch; mapped weights are one kernel call each."""
+        n = info.batch_size
+        if any(d is not None for d in in_dims[9:]):
+            return each(n, in_dims, args, TransformLayer.apply)
+        data = fold(n, in_dims, args, (1, 1, 1, 0, 1))
+        out = TransformLayer.apply(*data, *args[5:])  # type: ignore[no-untyped-call]
+        return unfold(n, out, (1, 1, 1, 2, 2, 2))
+
+
+class LayerBackward(Function):
+    """Backward of a layer, differentiable.
+
+    ``(dy, dh_n, dc_n, x, h0, c0, lengths, resets, y, gates, cells, hidden, cell, directions, tf32,
+    need_dx, need_dw, *weights) -> (dx, dh0, dc0, *dweights)``. ``y``, ``gates``, ``cells`` and
+    ``hidden`` are functions of the rest, whose gradients account for them.
+    """
+
+    @staticmethod
+    def forward(
+        dy: Tensor | None,
+        dh_n: Tensor | None,
+        dc_n: Tensor | None,
+        x: Tensor,
+        h0: Tensor | None,
+        c0: Tensor | None,
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        y: Tensor,
+        gates: Tensor,
+        cells: Tensor,
+        hidden: Tensor,
+        cell: str,
+        directions: int,
+        tf32: bool,
+        need_dx: bool,
+        need_dw: bool,
+        *weights: Tensor,
+    ) -> tuple[Tensor, ...]:
+        dx, dh0, dc0, dweights = _ops.layer_backward(
+            dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, y, gates, cells, hidden,
+            cell, directions, need_dx, tf32,
+        )  # fmt: skip
+        return dx, dh0, dc0, *dweights
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        tensors, (cell, directions, _, need_dx, _), weights = (
+            inputs[:12],
+            inputs[12:17],
+            inputs[17:],
+        )
+        ctx.save_for_backward(*tensors[:8], *weights)
+        ctx.settings = (cell, directions, need_dx)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> _Grads:
+        dy, dh_n, dc_n, x, h0, c0, lengths, resets, *weights = ctx.saved_tensors
+        cell, directions, need_dx = ctx.settings
+        first = LayerVjp(x, h0, c0, weights, lengths, resets, cell, directions, need_dx)
+        cotangents = first.cotangents(dy, dh_n, dc_n)
+        values, pullback = torch.func.vjp(first, cotangents, first.primals)[:2]
+        d_cotangents, d_primals = pullback(first.seeds(values, grads))
+        d_grads = [
+            None if given is None else d
+            for given, d in zip((dy, dh_n, dc_n), (*d_cotangents, None), strict=False)
+        ]
+        dx, dh0, dc0, d_weights = first.named(d_primals)
+        return (*d_grads, dx, dh0, dc0, *[None] * 11, *d_weights)
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[Any, ...], *args: Any
+    ) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
+        """Folded into the batch unless gradients of weights are wanted: those are one per mapped call."""
+        n, need_dw = info.batch_size, args[16]
+        if need_dw or any(d is not None for d in in_dims[17:]):
+            return each(n, in_dims, args, LayerBackward.apply)
+        data = fold(n, in_dims, args, (1, 1, 1, 1, 1, 1, 0, 1, 1, 2, 2, 2))
+        out = LayerBackward.apply(*data, *args[12:])  # type: ignore[no-untyped-call]
+        first, dims = unfold(n, out[:3], (1, 1, 1))
+        return (*first, *out[3:]), (*dims, *[None] * len(out[3:]))
+
+
+def _backward(
+    ctx: Any,
+    grads: tuple[Tensor | None, Tensor | None, Tensor | None],
+    need_dx: bool,
+    need_dw: bool,
+) -> tuple[Tensor | None, Tensor | None, Tensor | None, Any]:
+    """``dx, dh0, dc0, dweights`` by the way that fits who is watching."""
+    x, h0, c0, lengths, resets, y, gates, cells, hidden, *weights = ctx.saved_tensors
+    cell, directions, tf32 = ctx.settings
+    need_dx = need_dx and x.is_floating_point()
+    if not torch.compiler.is_compiling():
+        if forward_ad._current_level >= 0 or _batched_the_old_way(grads):
+            first = LayerVjp(x, h0, c0, weights, lengths, resets, cell, directions, need_dx)
+            return first.named(first(first.cotangents(*grads), first.primals))
+        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+            dx, dh0, dc0, *dweights = LayerBackward.apply(  # type: ignore[no-untyped-call]
+                *grads, x, h0, c0, lengths, resets, y, gates, cells, hidden,
+                cell, directions, tf32, need_dx, need_dw, *weights,
+            )  # fmt: skip
+            return dx, dh0, dc0, dweights
+    dy, dh_n, dc_n = grads
+    return _ops.layer_backward(
+        dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, y, gates, cells, hidden,
+        cell, directions, need_dx, tf32,
+    )  # fmt: skip
+
+
+def _batched_the_old_way(grads: tuple[Tensor | None, ...]) -> bool:
+    """Whether ``autograd.grad(is_grads_batched=True)`` is at work, whose vmap knows no functions."""
+    return any(g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in grads)

@@ -1,0 +1,28 @@
+"""The op ``fusedrnn::layer``, which stands for a layer in an exported program.
+
+``torch.export`` records ops, not autograd Functions, so a program that held the native op would run
+but not train. This op holds no code of its own: wherever the program is executed, traced or
+differentiated again, it dissolves into what the router chooses there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Outputs = tuple[Tensor, Tensor, Tensor]
+
+_library = torch.library.Library("fusedrnn", "FRAGMENT")  # type: ignore[no-untyped-call]
+_library.define(  # type: ignore[no-untyped-call]
+    "layer(Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? lengths, Tensor? resets, "
+    "str cell, int directions, bool tf32) -> (Tensor y, Tensor h_n, Tensor c_n)"
+)
+
+
+def define(route: Callable[..., Outputs]) -> Callable[..., Outputs]:
+    """The op, with ``route`` as what it dissolves into."""
+    _library.impl("layer", route, "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
+    op: Callable[..., Outputs] = torch.ops.fusedrnn.layer.default
+    return op

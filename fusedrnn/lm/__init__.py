@@ -1,0 +1,33 @@
+"""Language models: the model, its training, checkpoints and sampling."""
+
+from fusedrnn.lm.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from fusedrnn.lm.metrics import MetricsFile, ngram_floor, perplexity, perplexity_of, read_metrics
+from fusedrnn.lm.model import LanguageModel, detach
+from fusedrnn.lm.optim import make_optimizer
+from fusedrnn.lm.plot import PlotUnavailableError, plot_perplexity
+from fusedrnn.lm.sample import generate, sample_text
+from fusedrnn.lm.train import DivergedError, Epoch, evaluate, train, train_epoch
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "DivergedError",
+    "Epoch",
+    "LanguageModel",
+    "MetricsFile",
+    "PlotUnavailableError",
+    "detach",
+    "evaluate",
+    "generate",
+    "load_checkpoint",
+    "make_optimizer",
+    "ngram_floor",
+    "perplexity",
+    "perplexity_of",
+    "plot_perplexity",
+    "read_metrics",
+    "sample_text",
+    "save_checkpoint",
+    "train",
+    "train_epoch",
+]

@@ -1,0 +1,117 @@
+"""The language model: token indices in, the logits of the next token out.
+
+    ids [T, B] -> one-hot rows or an embedding -> recurrent stack -> linear head -> logits [T, B, V]
+
+T steps, B batch, V vocabulary. Time comes first, as inside the layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from fusedrnn.layers import GRU, LSTM, RNN
+
+State = Tensor | tuple[Tensor, Tensor]
+
+CELLS: dict[str, Callable[..., nn.Module]] = {
+    "elman": partial(RNN, nonlinearity="tanh"),
+    "elman-relu": partial(RNN, nonlinearity="relu"),
+    "gru": GRU,
+    "lstm": LSTM,
+}
+
+
+class LanguageModel(nn.Module):
+    """A recurrent language model.
+
+    Args:
+        vocab_size: V, number of tokens.
+        cell: a key of `CELLS`.
+        hidden: units per layer.
+        layers: recurrent layers.
+        embedding: size of the token embedding; 0 gives the first layer one-hot rows, which the
+            layer reads as the indices themselves (a column of its input weight per token) and never
+            builds.
+        dropout: probability of dropping an output of the embedding or of a recurrent layer, in
+            training.
+
+    Parameters start as torch.nn's do.
+
+    Raises:
+        ValueError: an unknown cell, a size below 1 (below 0 for the embedding), dropout outside
+            ``[0, 1]``.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        cell: str = "lstm",
+        hidden: int = 256,
+        layers: int = 1,
+        embedding: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if cell not in CELLS:
+            raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {cell!r}")
+        for name, value, least in (
+            ("vocab_size", vocab_size, 1),
+            ("hidden", hidden, 1),
+            ("layers", layers, 1),
+            ("embedding", embedding, 0),
+        ):
+            if type(value) is not int or value < least:
+                raise ValueError(f"{name}: expected a whole number >= {least}, got {value!r}")
+        if not 0.0 <= dropout <= 1.0:
+            raise ValueError(f"dropout: expected a number from 0 to 1, got {dropout!r}")
+        self.config: dict[str, Any] = {
+            "vocab_size": vocab_size,
+            "cell": cell,
+            "hidden": hidden,
+            "layers": layers,
+            "embedding": embedding,
+            "dropout": float(dropout),
+        }
+        self.embedding = nn.Embedding(vocab_size, embedding) if embedding else None
+        between = dropout if layers > 1 else 0.0
+        self.rnn = CELLS[cell](embedding or vocab_size, hidden, num_layers=layers, dropout=between)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(hidden, vocab_size)
+
+    def forward(
+        self,
+        ids: Tensor,
+        state: State | None = None,
+        *,
+        lengths: Tensor | None = None,
+        resets: Tensor | None = None,
+    ) -> tuple[Tensor, State]:
+        """Logits of the token after each token.
+
+        Args:
+            ids: int64 ``[T, B]``, each in ``[0, V)``.
+            state: the recurrent state to go on from, as the last call returned it; None for zeros.
+            lengths, resets: see the layers.
+
+        Returns:
+            logits ``[T, B, V]`` and the state after the last step: ``[layers, B, hidden]``, two of
+            them for an LSTM.
+        """
+        inputs = ids if self.embedding is None else self.dropout(self.embedding(ids))
+        # Only what is used is passed on, so that any module with torch.nn's interface can stand in.
+        options = {"lengths": lengths, "resets": resets}
+        options = {name: value for name, value in options.items() if value is not None}
+        outputs, state = self.rnn(inputs, state, **options)
+        logits: Tensor = self.head(self.dropout(outputs))
+        return logits, state
+
+
+def detach(state: State) -> State:
+    """The state without its history: gradients stop here."""
+    if isinstance(state, tuple):
+        return state[0].detach(), state[1].detach()
+    return state.detach()
