@@ -18,6 +18,9 @@ struct Kernels {
   const char* isa;  // "baseline", "x86-64-v2", "x86-64-v3", "x86-64-v4"
   void (*forward)(const ForwardArgs&, const Threads&);
   void (*backward)(const BackwardArgs&, const Threads&);
+  // One streaming step (T = 1) of few rows, without packing the weights. False, with nothing done, for a call that
+  // `forward` serves better or that it alone can serve.
+  bool (*step)(const ForwardArgs&, const Threads&);
 };
 
 // The best set this machine runs, or the one FUSEDRNN_ISA names; chosen at the first call. Throws std::runtime_error,

@@ -21,12 +21,13 @@ namespace fusedrnn::cpu {
   namespace space {                                          \
   void forward(const ForwardArgs&, const Threads&);          \
   void backward(const BackwardArgs&, const Threads&);        \
+  bool step(const ForwardArgs&, const Threads&);             \
   }
 FUSEDRNN_ISAS(FUSEDRNN_DECLARE)
 
 namespace {
 
-#define FUSEDRNN_ENTRY(name, space, supported) {name, space::forward, space::backward},
+#define FUSEDRNN_ENTRY(name, space, supported) {name, space::forward, space::backward, space::step},
 constexpr Kernels kSets[] = {FUSEDRNN_ISAS(FUSEDRNN_ENTRY)};
 constexpr int kSetCount = sizeof(kSets) / sizeof(kSets[0]);
 

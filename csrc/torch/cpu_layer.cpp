@@ -29,6 +29,12 @@ void check_values(const ForwardArgs& f) {
            " at step ", i / n.B, ", row ", i % n.B);
 }
 
+void run_forward(const ForwardArgs& f) {
+  const cpu::Kernels& kernels = cpu::kernels();
+  const cpu::Threads threads = torch_threads();
+  if (!kernels.step(f, threads)) kernels.forward(f, threads);
+}
+
 ForwardResult layer_forward(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0,
                             const std::vector<Tensor>& weights, const MaybeTensor& lengths,
                             const MaybeTensor& resets, int64_t cell, int64_t directions, bool save,
@@ -36,8 +42,24 @@ ForwardResult layer_forward(const Tensor& x, const MaybeTensor& h0, const MaybeT
   LayerCall call(x, h0, c0, weights, lengths, resets, cell, directions, tf32);
   check_values(call.f);
   ForwardResult out = allocate_forward(call, x, save, call.acc);
-  cpu::kernels().forward(call.f, torch_threads());
+  run_forward(call.f);
   return out;
+}
+
+// One streaming step of one direction: x [B, I] or ids [B], h [B, P], c [B, H].
+std::tuple<Tensor, MaybeTensor> layer_step(const Tensor& x, const MaybeTensor& h,
+                                           const MaybeTensor& c, const std::vector<Tensor>& weights,
+                                           int64_t cell) {
+  LayerCall call(x, h, c, weights, {}, {}, cell, 1, false, true);
+  check_values(call.f);
+  const int64_t h_size[2] = {call.f.n.B, call.f.n.P}, c_size[2] = {call.f.n.B, call.f.n.H};
+  Tensor h_n = torch::stable::new_empty(x, {h_size, 2}, call.dtype);
+  MaybeTensor c_n;
+  if (call.has_c) c_n = torch::stable::new_empty(x, {c_size, 2}, call.dtype);
+  call.f.y = call.f.h_n = h_n.mutable_data_ptr();
+  if (c_n) call.f.c_n = c_n->mutable_data_ptr();
+  run_forward(call.f);
+  return {h_n, c_n};
 }
 
 std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> layer_backward(
@@ -59,6 +81,7 @@ std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> layer_backward(
 STABLE_TORCH_LIBRARY_IMPL(fusedrnn, CPU, m) {
   m.impl("layer_forward", TORCH_BOX(&layer_forward));
   m.impl("layer_backward", TORCH_BOX(&layer_backward));
+  m.impl("layer_step", TORCH_BOX(&layer_step));
 }
 
 }  // namespace fusedrnn::torch_ops

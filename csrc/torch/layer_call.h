@@ -104,7 +104,8 @@ struct LayerCall {
 
   LayerCall(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0,
             const std::vector<Tensor>& weights, const MaybeTensor& lengths,
-            const MaybeTensor& resets, int64_t cell, int64_t directions, bool tf32) {
+            const MaybeTensor& resets, int64_t cell, int64_t directions, bool tf32,
+            bool one_step = false) {
     expect(cell >= 0 && cell < cells::kCellCount, "a cell index in [0, ", cells::kCellCount,
            "), got ", cell);
     expect(directions == 1 || directions == 2, "1 or 2 directions, got ", directions);
@@ -122,10 +123,15 @@ struct LayerCall {
     dtype = w_ih.scalar_type();
     acc = accumulation_type(dtype);
     const bool ids = x.scalar_type() == ScalarType::Long;
-    expect(x.dim() == (ids ? 2 : 3), "x of shape [T, B, I] or int64 [T, B], got ", Shape{x});
+    const int64_t lead = one_step ? 1 : 2;  // dimensions of x before its features
+    expect(x.dim() == lead + !ids,
+           one_step ? "x of shape [B, I] or int64 [B], got "
+                    : "x of shape [T, B, I] or int64 [T, B], got ",
+           Shape{x});
     expect(w_ih.size(0) % info.G == 0, "w_ih of ", info.G, " * H rows, got ", Shape{w_ih});
     Dims& n = f.n;
-    n = {x.size(0), x.size(1), w_ih.size(1), w_ih.size(0) / info.G, w_hh.size(1), directions};
+    n = {one_step ? 1 : x.size(0), x.size(lead - 1), w_ih.size(1),
+         w_ih.size(0) / info.G,    w_hh.size(1),     directions};
     expect(n.T > 0, "at least one time step, got x of shape ", Shape{x});
     expect(projects || n.P == n.H, "w_hh of shape [", info.G * n.H, ", ", n.H, "], got ",
            Shape{w_hh});
@@ -141,6 +147,10 @@ struct LayerCall {
       if (per >= 4) f.w[d].b_hh = take(w[3], {GH}, "b_hh", x);
       if (projects) f.w[d].hr = take(w[per - 1], {n.P, n.H}, "w_hr", x);
     }
+    if (one_step) {
+      take_step(x, h0, c0, ids);
+      return;
+    }
     if (ids) {
       f.ids = static_cast<const int64_t*>(take(x, {n.T, n.B}, "x", x, ScalarType::Long));
     } else {
@@ -154,6 +164,19 @@ struct LayerCall {
           static_cast<const int64_t*>(take(*lengths, {n.B}, "lengths", x, ScalarType::Long));
     if (resets)
       f.resets = static_cast<const bool*>(take(*resets, {n.T, n.B}, "resets", x, ScalarType::Bool));
+  }
+
+  // Input and state of one streaming step: without the dimensions of time and direction.
+  void take_step(const Tensor& x, const MaybeTensor& h, const MaybeTensor& c, bool ids) {
+    const Dims& n = f.n;
+    if (ids) {
+      f.ids = static_cast<const int64_t*>(take(x, {n.B}, "x", x, ScalarType::Long));
+    } else {
+      f.x = take(x, {n.B, n.I}, "x", x);
+    }
+    f.h0 = take(h, {n.B, n.P}, "h", x);
+    expect(has_c || !c, "no c for a cell without a cell state");
+    f.c0 = take(c, {n.B, n.H}, "c", x);
   }
 
   // A checked, contiguous input's data; the tensor lives as long as this call.

@@ -13,4 +13,7 @@ STABLE_TORCH_LIBRARY(fusedrnn, m) {
       "Tensor? lengths, Tensor? resets, Tensor y, Tensor gates, Tensor cells, Tensor hidden, "
       "int cell, int directions, bool need_dx, bool tf32) -> "
       "(Tensor dx, Tensor dh0, Tensor dc0, Tensor[] dweights)");
+  m.def(
+      "layer_step(Tensor x, Tensor? h, Tensor? c, Tensor[] weights, int cell) -> (Tensor h, "
+      "Tensor? c)");
 }

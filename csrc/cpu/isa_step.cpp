@@ -1,0 +1,172 @@
+// One streaming step: T = 1, one direction, nothing saved. Every unit is computed from the rows of
+// the weights as they stand, because packing them for one step would cost more than the step.
+//
+// A block of L units reads, gate by gate, L rows of W_ih and W_hh against x and h: L accumulators,
+// then one tree of additions that leaves the sum of row u in lane u. Blocks need nothing from each
+// other, so threads take runs of them.
+#include "../cells/all.h"
+#include "entry.h"
+#include "simd.h"
+
+namespace fusedrnn::cpu::FUSEDRNN_ISA {
+namespace {
+
+constexpr int64_t kWeightsPerThread =
+    1 << 19;  // elements below which a second thread costs more than it brings
+
+// Lanes 0 .. L/2-1: sums of neighbours of a; the rest: of b.
+template <class T>
+FUSEDRNN_INLINE Vec<T> add_neighbours(Vec<T> a, Vec<T> b) {
+  using Mask = typename cells::Lane<Vec<T>>::Int;
+  Mask even, odd;
+  FUSEDRNN_UNROLL
+  for (int i = 0; i < kLanes<T>; i++) {
+    even[i] = 2 * i;
+    odd[i] = 2 * i + 1;
+  }
+  return __builtin_shuffle(a, b, even) + __builtin_shuffle(a, b, odd);
+}
+
+// The sum of each of L accumulators, in lanes.
+template <class T>
+FUSEDRNN_INLINE Vec<T> sums(Vec<T> (&acc)[kLanes<T>]) {
+  FUSEDRNN_UNROLL
+  for (int n = kLanes<T> / 2; n > 0; n /= 2) {
+    FUSEDRNN_UNROLL
+    for (int i = 0; i < n; i++) acc[i] = add_neighbours<T>(acc[2 * i], acc[2 * i + 1]);
+  }
+  return acc[0];
+}
+
+// acc[u] += rows[min(u, last)] * v, lane by lane, over k elements. Rows past the last are read
+// again and not used.
+template <class T>
+FUSEDRNN_INLINE void multiply_rows(Vec<T> (&acc)[kLanes<T>], const T* rows, int64_t last,
+                                   const T* v, int64_t k) {
+  constexpr int L = kLanes<T>;
+  const T* row[L];
+  FUSEDRNN_UNROLL
+  for (int u = 0; u < L; u++) row[u] = rows + min64(u, last) * k;
+  int64_t i = 0;
+  for (; i + L <= k; i += L) {
+    const Vec<T> x = load(v + i);
+    FUSEDRNN_UNROLL
+    for (int u = 0; u < L; u++) acc[u] += x * load(row[u] + i);
+  }
+  if (i == k) return;
+  const Vec<T> x = load_part(v + i, k - i);
+  FUSEDRNN_UNROLL
+  for (int u = 0; u < L; u++) acc[u] += x * load_part(row[u] + i, k - i);
+}
+
+template <class T>
+struct Step {
+  const ForwardArgs& a;
+  const T *w_ih = static_cast<const T*>(a.w[0].ih), *w_hh = static_cast<const T*>(a.w[0].hh),
+          *b_ih = static_cast<const T*>(a.w[0].b_ih), *b_hh = static_cast<const T*>(a.w[0].b_hh);
+
+  // W_ih x of gate rows first .. first+last, by lane, for token ids: a column of W_ih.
+  FUSEDRNN_INLINE Vec<T> column(int64_t first, int64_t last, int64_t id) const {
+    Vec<T> v{};
+    for (int64_t u = 0; u <= last; u++) v[u] = w_ih[(first + u) * a.n.I + id];
+    return v;
+  }
+
+  template <class Cell, class Lanes>
+  FUSEDRNN_INLINE void block(Lanes lanes, int64_t j, int64_t width, int64_t row) const {
+    constexpr int G = Cell::G, L = kLanes<T>;
+    const int64_t H = a.n.H, I = a.n.I, last = width - 1;
+    const T* x = static_cast<const T*>(a.x) + (a.x ? row * I : 0);
+    const T* h = a.h0 ? static_cast<const T*>(a.h0) + row * H : nullptr;
+    const T* c = a.c0 ? static_cast<const T*>(a.c0) + row * H : nullptr;
+    Vec<T> xs[G], as[G], saved[Cell::S > 0 ? Cell::S : 1], h_new, c_new{};
+    for (int g = 0; g < G; g++) {
+      const int64_t first = g * H + j;
+      Vec<T> acc[L] = {}, own[L] = {};
+      xs[g] = as[g] = Vec<T>{};
+      if (a.ids)
+        xs[g] = column(first, last, a.ids[row]);
+      else
+        multiply_rows(acc, w_ih + first * I, last, x, I);
+      // Where both sums meet in one argument, one tree adds them up.
+      if (Cell::h_bias_apart(g)) {
+        if (h) multiply_rows(own, w_hh + first * H, last, h, H);
+        as[g] = sums<T>(own);
+        if (b_hh) as[g] += lanes.get(b_hh + first);
+      } else {
+        if (h) multiply_rows(acc, w_hh + first * H, last, h, H);
+        if (b_hh) xs[g] += lanes.get(b_hh + first);
+      }
+      xs[g] += sums<T>(acc);
+      if (b_ih) xs[g] += lanes.get(b_ih + first);
+    }
+    const Vec<T> h_old = h ? lanes.get(h + j) : Vec<T>{};
+    const Vec<T> c_old = c ? lanes.get(c + j) : Vec<T>{};
+    Cell::forward(xs, as, h_old, c_old, h_new, c_new, saved);
+    lanes.put(static_cast<T*>(a.h_n) + row * H + j, h_new);
+    if (a.y) lanes.put(static_cast<T*>(a.y) + row * H + j, h_new);
+    if (Cell::has_cell) lanes.put(static_cast<T*>(a.c_n) + row * H + j, c_new);
+  }
+
+  template <class Cell>
+  void blocks(int64_t begin, int64_t end) const {
+    constexpr int L = kLanes<T>;
+    for (int64_t i = begin; i < end; i++) {
+      const int64_t j = i * L, width = min64(L, a.n.H - j);
+      for (int64_t row = 0; row < a.n.B; row++) {
+        if (width == L)
+          block<Cell>(Whole{}, j, width, row);
+        else
+          block<Cell>(Part{width}, j, width, row);
+      }
+    }
+  }
+};
+
+template <class T>
+using Run = void (*)(const Step<T>&, int64_t, int64_t);
+#define FUSEDRNN_RUN(C) \
+  [](const Step<T>& s, int64_t b, int64_t e) { s.template blocks<cells::C>(b, e); },
+
+template <class T>
+struct Job {
+  Step<T> step;
+  Run<T> run;
+  int64_t blocks, parts;
+  static void body(void* ctx, int64_t i) {
+    const Job& j = *static_cast<const Job*>(ctx);
+    j.run(j.step, j.blocks * i / j.parts, j.blocks * (i + 1) / j.parts);
+  }
+};
+
+template <class T>
+void step_of(const ForwardArgs& a, const Threads& threads) {
+  static constexpr Run<T> kRuns[] = {FUSEDRNN_CELLS(FUSEDRNN_RUN)};
+  const Dims& n = a.n;
+  const int64_t blocks = ceil_div(n.H, kLanes<T>);
+  const int64_t work = cells::kCells[a.cell].G * n.H * (n.I + n.H) * n.B;
+  const int64_t parts = max64(1, min64(min64(threads.count, blocks), work / kWeightsPerThread));
+  Job<T> job{{a}, kRuns[a.cell], blocks, parts};
+  if (parts == 1)
+    Job<T>::body(&job, 0);
+  else
+    threads.run(parts, &Job<T>::body, &job);
+}
+
+}  // namespace
+
+bool step(const ForwardArgs& a, const Threads& threads) {
+  constexpr int64_t kRows = 4;  // from here on packing pays
+  const bool whole = a.n.T == 1 && a.n.D == 1 && a.n.B > 0 && a.n.B < kRows && !a.w[0].hr &&
+                     !a.lengths && !a.resets && !a.gates && !a.cells;
+  if (!whole) return false;
+  if (a.dtype == DType::f32)
+    step_of<float>(a, threads);
+  else if (a.dtype == DType::f64)
+    step_of<double>(a, threads);
+  else
+    return false;
+  return true;
+}
+
+}  // namespace fusedrnn::cpu::FUSEDRNN_ISA
