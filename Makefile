@@ -4,3 +4,13 @@ PYTHON ?= python3
 .PHONY: build test demo lint bench gpu
 build test demo lint:
 	$(PYTHON) run.py $@
+
+# PART=tests|sanitize|bench runs one part; ARGS go to it (ARGS=--short for the short benchmark).
+PART ?= all
+gpu:
+	$(PYTHON) benchmarks/gpu.py --part $(PART) $(ARGS)
+
+# The benchmark beside the peers that are installed, in its short form (two minutes); ARGS go to it (ARGS=--full).
+bench:
+	$(PYTHON) run.py build
+	.venv/bin/python -m benchmarks.peers $(ARGS)

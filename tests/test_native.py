@@ -3,37 +3,66 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from fusedrnn import _C
+
 ROOT = Path(__file__).resolve().parent.parent
-NATIVE = ROOT / "tests" / "native"
-SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+FAILS = {"ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
 
 
-def compiler():
-    found = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
+def tool(name):
+    """A build tool beside this Python, else on PATH."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        pytest.skip("no C++ compiler on PATH")
+        pytest.skip(f"no {name} here")
     return found
 
 
-def built_objects():
-    """The objects of the per-instruction-set build, newest build folder first."""
-    folders = sorted((ROOT / "build").glob("cmake-*"), key=lambda p: p.stat().st_mtime)
-    return [o for o in folders[-1].glob("CMakeFiles/cpu_*.dir/**/*.o")] if folders else []
+def run(*command, **environment):
+    done = subprocess.run(
+        [str(c) for c in command],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, f"{command[0]} ended with {done.returncode}:\n{output[-6000:]}"
+    return output
+
+
+@pytest.fixture(scope="module")
+def programs():
+    """Folder of the test programs, built under the address and undefined-behaviour sanitizers."""
+    folder = ROOT / "build" / "native-asan-ubsan"
+    run(
+        tool("cmake"), "-S", ROOT / "tests" / "native", "-B", folder, "-G", "Ninja",
+        f"-DCMAKE_MAKE_PROGRAM={tool('ninja')}", "-DFUSEDRNN_SANITIZE=address,undefined",
+    )  # fmt: skip
+    run(tool("cmake"), "--build", folder, "--parallel", str(os.cpu_count()))
+    return folder
+
+
+@pytest.mark.parametrize("isa", _C.available_isas())
+def test_cpu_kernels(programs, isa):
+    output = run(programs / "cpu_test", FUSEDRNN_ISA=isa, **FAILS)
+    assert isa in output
+    passed, failed = output.strip().splitlines()[-1].split(", ")
+    assert int(passed.split()[0]) > 0
+    assert failed == "0 failed"
 
 
 def test_no_weak_symbols():
     # The linker keeps one copy of a weak symbol: if that one was compiled for AVX-512, everybody runs it.
-    objects = built_objects()
+    folders = sorted((ROOT / "build").glob("cmake-*"), key=lambda p: p.stat().st_mtime)
+    objects = list(folders[-1].glob("CMakeFiles/cpu_*.dir/**/*.o")) if folders else []
     if not objects:
-        pytest.skip("no build folder: the package was not built from this checkout")
-    assert len({o.parts[o.parts.index("CMakeFiles") + 1] for o in objects}) >= 1
+        pytest.skip("the package was not built from this checkout, so there are no objects to read")
     for obj in objects:
-        lines = subprocess.run(
-            ["nm", "-C", str(obj)], capture_output=True, text=True, check=True
-        ).stdout
-        weak = [ln for ln in lines.splitlines() if ln[17:18] in {"W", "V", "w", "v", "u"}]
-        assert not weak, f"{obj.name}: weak symbols {weak[:5]}"
+        symbols = [line.split() for line in run("nm", "-C", obj).splitlines()]
+        weak = [s for s in symbols if any(kind in ("W", "V", "w", "v", "u") for kind in s[:2])]
+        assert not weak, f"{obj}: weak symbols {weak[:5]}"

@@ -194,7 +194,8 @@ struct Backward {
         pack_rows<T>([&](int64_t k) { return row(k) + j; }, K, columns - j, q.blocks, dst + j * K);
       }
     };
-    each(outs, n.P, G * n.H, packed_hh, [&](int64_t k) { return hh + (ops.h_gate[k / n.H] * n.H + k % n.H) * n.P; });
+    if (n.T > 1 || b.dh0)
+      each(outs, n.P, G * n.H, packed_hh, [&](int64_t k) { return hh + (ops.h_gate[k / n.H] * n.H + k % n.H) * n.P; });
     if (project) each(units, n.H, n.P, packed_hr, [&](int64_t k) { return hr + k * n.H; });
     if (packed_ih)
       each(inputs, n.I, G * n.H, packed_ih, [&](int64_t k) { return ih + (ops.x_gate[k / n.H] * n.H + k % n.H) * n.I; });
@@ -670,7 +671,7 @@ struct Call {
     Arena arena(block);
     Backward<T> layer(c.args, c.split, arena);
     layer.rows.fill();
-    run_team(c.threads, c.split.threads(), c.split.parts > 1, Backward<T>::work, &layer);
+    run_team(c.threads, c.split.threads(), Backward<T>::work, &layer);
   }
 };
 

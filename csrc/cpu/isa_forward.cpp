@@ -135,7 +135,7 @@ struct Forward {
     const Range r = share(panels.count, i, m);
     for (int64_t p = r.begin; p < r.end; p++) {
       const Panel q = panels.at(p);
-      pack_gates(hh, G, n.H, n.P, q, packed_hh + q.block * G * L * n.P);
+      if (n.T > 1 || a.h0) pack_gates(hh, G, n.H, n.P, q, packed_hh + q.block * G * L * n.P);
       if (packed_ih) pack_gates(ih, G, n.H, n.I, q, packed_ih + q.block * G * L * n.I);
     }
     if (project) {
@@ -444,7 +444,7 @@ struct Call {
     Arena arena(block);
     Forward<T> layer(c.args, c.split, arena);
     layer.rows.fill();
-    run_team(c.threads, c.split.threads(), c.split.parts > 1, Forward<T>::work, &layer);
+    run_team(c.threads, c.split.threads(), Forward<T>::work, &layer);
   }
 };
 

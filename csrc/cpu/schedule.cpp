@@ -16,7 +16,7 @@ Split choose_split(const Dims& n, int gates, int64_t unit_blocks, int element_by
     return {int(std::max<int64_t>(1, std::min<int64_t>(forced.groups, n.B))),
             int(std::min<int64_t>(forced.parts, unit_blocks))};
   // Rough costs in nanoseconds; only their order of magnitude matters.
-  const double flops_per_ns = element_bytes == 8 ? 50 : 100, barrier = 200, start = 1000;
+  const double flops_per_ns = element_bytes == 8 ? 50 : 100, barrier = 100, start = 1000;
   const double private_cache = 768 << 10, stream_bytes_per_ns = 30;
   const double unit = 2.0 * double(gates) * double(n.H) * double(n.P);  // flops of one row's step
   const double weights = double(gates) * double(n.H) * double(n.P) * element_bytes;
@@ -31,7 +31,8 @@ Split choose_split(const Dims& n, int gates, int64_t unit_blocks, int element_by
     // One row alone cannot use the multiply-adds of a tile.
     const double compute = std::max(rows, 1.6) * share * unit / flops_per_ns;
     const double stream = std::max(0.0, weights * share - private_cache) / stream_bytes_per_ns;
-    const double step = std::max(compute, stream) + 0.2 * std::min(compute, stream) + (parts > 1 ? barrier : 0);
+    const double input = rows * share * unit * double(n.I) / double(n.P) / flops_per_ns;
+    const double step = std::max(compute, stream) + 0.2 * std::min(compute, stream) + input + (parts > 1 ? barrier : 0);
     if (step < least) {
       least = step;
       best = {groups, parts};

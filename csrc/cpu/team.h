@@ -4,7 +4,11 @@
 // does share i of n, and nobody starts the next phase before all shares are done. The first thread to arrive leads and
 // begins at once; a thread that arrives later skips the phases it missed and is counted in from the next one; a thread
 // that arrives after the end returns. So the work is done whether the bodies run together, one after another, in any
-// order, or not at all but for one. Waiting spins for some microseconds and then yields the core.
+// order, or not at all but for one.
+//
+// Waiting for a share spins for some microseconds and then yields the core. A thread that lost its core to somebody else
+// can make a phase last as long as that takes; after such a wait the leader goes on alone for several times as long, in
+// this call and in later ones, so that a busy neighbour costs a fraction and not a multiple.
 #pragma once
 #include <cstdint>
 
@@ -28,14 +32,15 @@ class Member {
   friend struct TeamState;
   TeamState* team_ = nullptr;  // null: alone
   int rank_ = 0, size_ = 1;
-  int64_t phase_ = 0, first_ = 0;
-  bool dismissed_ = false;
+  int64_t phase_ = 0;  // the next one
+  int64_t first_ = 0;  // phases before this one are skipped
 };
 
-// Runs work(ctx, member) on up to `limit` of the threads. tight: phases are so short (a time step) that waiting for a
-// thread that lost its core would cost more than it ever brings; the first such wait ends the cooperation for this call,
-// and the next few tight calls stay on one thread.
-void run_team(const Threads& threads, int limit, bool tight, void (*work)(void* ctx, Member&), void* ctx);
+// Runs work(ctx, member) on up to `limit` of the threads.
+void run_team(const Threads& threads, int limit, void (*work)(void* ctx, Member&), void* ctx);
+
+// How long a leader that waited stays alone at most, in lengths of its wait (16 unless said). For tests.
+void limit_time_alone(int lengths);
 
 constexpr int kMaxTeam = 64;
 

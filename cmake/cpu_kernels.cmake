@@ -1,0 +1,26 @@
+# fusedrnn_add_cpu_kernels(TARGET): the CPU backend without torch, its kernels compiled once for each instruction set.
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
+  set(isas v2 v3 v4)
+  set(isa_flags_v2 -march=x86-64-v2)
+  set(isa_flags_v3 -march=x86-64-v3)
+  set(isa_flags_v4 -march=x86-64-v4 -mprefer-vector-width=512)
+else()
+  set(isas baseline)
+  set(isa_flags_baseline "")
+endif()
+
+# Each isa_*.cpp lives in the namespace that isa_namespace.h makes of FUSEDRNN_ISA_ID.
+set(cpu_folder ${CMAKE_CURRENT_LIST_DIR}/../csrc/cpu)
+file(GLOB isa_sources CONFIGURE_DEPENDS ${cpu_folder}/isa_*.cpp)
+file(GLOB common_sources CONFIGURE_DEPENDS ${cpu_folder}/*.cpp)
+list(REMOVE_ITEM common_sources ${isa_sources})
+
+function(fusedrnn_add_cpu_kernels target)
+  target_sources(${target} PRIVATE ${common_sources})
+  foreach(isa ${isas})
+    add_library(cpu_${isa} OBJECT ${isa_sources})
+    target_compile_options(cpu_${isa} PRIVATE -fno-math-errno -ffp-contract=fast ${isa_flags_${isa}})
+    target_compile_definitions(cpu_${isa} PRIVATE FUSEDRNN_ISA_ID=${isa})
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:cpu_${isa}>)
+  endforeach()
+endfunction()

@@ -1,0 +1,280 @@
+#include "cpu_case.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <random>
+
+#include "../../csrc/cells/all.h"
+#include "cpu_check.h"
+
+using fusedrnn::DType;
+using oracle::Values;
+
+namespace {
+
+size_t bytes_of(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4 : 2; }
+
+// Rounds to `bits` of mantissa behind the leading one, exponents not below `lowest`: to nearest, ties to even.
+double round_bits(double x, int bits, int lowest, double largest) {
+  if (x == 0 || !std::isfinite(x)) return x;
+  int e;
+  std::frexp(x, &e);
+  const double unit = std::ldexp(1.0, std::max(e - 1, lowest) - bits);
+  const double r = std::nearbyint(x / unit) * unit;
+  return std::abs(r) > largest ? std::copysign(INFINITY, x) : r;
+}
+
+uint16_t half_bits(DType t, double x) {
+  if (t == DType::bf16) {
+    const float f = float(x);
+    uint32_t u;
+    std::memcpy(&u, &f, 4);
+    return uint16_t(u >> 16);
+  }
+  const uint16_t sign = std::signbit(x) ? 0x8000 : 0;
+  x = std::abs(x);
+  if (std::isinf(x)) return sign | 0x7c00;
+  if (x < std::ldexp(1.0, -14)) return sign | uint16_t(std::ldexp(x, 24));
+  int e;
+  const double m = std::frexp(x, &e);
+  return sign | uint16_t(((e + 14) << 10) + int(std::ldexp(m, 11)) - 1024);
+}
+double half_value(DType t, uint16_t h) {
+  if (t == DType::bf16) {
+    const uint32_t u = uint32_t(h) << 16;
+    float f;
+    std::memcpy(&f, &u, 4);
+    return f;
+  }
+  const int e = h >> 10 & 31, m = h & 1023;
+  const double v = e == 31 ? (m ? NAN : INFINITY) : e ? std::ldexp(1024 + m, e - 25) : std::ldexp(m, -24);
+  return h & 0x8000 ? -v : v;
+}
+
+Values random_values(std::mt19937& g, size_t count, double scale) {
+  std::uniform_real_distribution<double> u(-scale, scale);
+  Values v(count);
+  for (double& x : v) x = u(g);
+  return v;
+}
+
+}  // namespace
+
+double round_to(DType t, double x) {
+  if (t == DType::f64) return x;
+  if (t == DType::f32) return float(x);
+  if (t == DType::bf16) return round_bits(float(x), 7, -126, 3.3895313892515355e38);
+  return round_bits(x, 10, -14, 65504);
+}
+
+Array::Array(DType type, size_t count) : dtype(type), raw(count * bytes_of(type), 0xa5) {}
+Array::Array(DType type, const Values& values) : Array(type, values.size()) {
+  for (size_t i = 0; i < values.size(); i++) {
+    const double x = round_to(type, values[i]);
+    const float f = float(x);
+    const uint16_t h = bytes_of(type) == 2 ? half_bits(type, x) : 0;
+    const void* p = type == DType::f64 ? static_cast<const void*>(&x) : type == DType::f32 ? static_cast<const void*>(&f) : &h;
+    std::memcpy(&raw[i * bytes_of(type)], p, bytes_of(type));
+  }
+}
+Values Array::values() const {
+  Values v(raw.size() / bytes_of(dtype));
+  for (size_t i = 0; i < v.size(); i++) {
+    const unsigned char* p = &raw[i * bytes_of(dtype)];
+    float f;
+    uint16_t h;
+    if (dtype == DType::f64)
+      std::memcpy(&v[i], p, 8);
+    else if (dtype == DType::f32)
+      std::memcpy(&f, p, 4), v[i] = f;
+    else
+      std::memcpy(&h, p, 2), v[i] = half_value(dtype, h);
+  }
+  return v;
+}
+
+bool Results::operator==(const Results& r) const {
+  bool same = y.raw == r.y.raw && h_n.raw == r.h_n.raw && c_n.raw == r.c_n.raw && dx.raw == r.dx.raw &&
+              dh0.raw == r.dh0.raw && dc0.raw == r.dc0.raw;
+  for (int d = 0; d < 2; d++)
+    for (int i = 0; i < 5; i++) same = same && dw[d][i].raw == r.dw[d][i].raw;
+  return same;
+}
+
+std::string Options::name() const {
+  static const char* types[] = {"f64", "f32", "bf16", "f16"};
+  std::string s = std::string(fusedrnn::cells::kCells[cell].name) + " " + types[int(dtype)];
+  const int64_t sizes[] = {n.T, n.B, n.I, n.H, n.P, n.D};
+  for (int i = 0; i < 6; i++) s += std::string(" ") + "TBIHPD"[i] + std::to_string(sizes[i]);
+  s += bias ? " bias" : "";
+  s += states ? " states" : "";
+  s += lengths ? " lengths" : "";
+  s += resets ? " resets" : "";
+  s += ids ? " ids" : "";
+  s += dy ? "" : " no-dy";
+  return s + " seed " + std::to_string(seed);
+}
+
+Case::Case(const Options& options) : o(options) {
+  const fusedrnn::Dims& n = o.n;
+  const bool has_cell = fusedrnn::cells::kCells[o.cell].has_cell;
+  const int64_t GH = oracle::gates(o.cell) * n.H;
+  std::mt19937 g(o.seed);
+  auto fill = [&](size_t count, double scale) {
+    Values v = random_values(g, count, scale);
+    for (double& x : v) x = round_to(o.dtype, x);
+    return v;
+  };
+  layer.cell = o.cell;
+  layer.n = n;
+  layer.round = o.dtype == DType::f64    ? [](double x) { return x; }
+                : o.dtype == DType::f32  ? [](double x) { return x; }  // within the tolerance
+                : o.dtype == DType::bf16 ? [](double x) { return round_to(DType::bf16, x); }
+                                         : [](double x) { return round_to(DType::f16, x); };
+  layer.x = fill(n.T * n.B * n.I, 1);
+  if (o.ids) {
+    layer.x.assign(layer.x.size(), 0.0);
+    for (int64_t i = 0; i < n.T * n.B; i++) {
+      ids_.push_back(int64_t(g() % unsigned(n.I)));
+      layer.x[i * n.I + ids_.back()] = 1;
+    }
+  }
+  const double scale = 1 / std::sqrt(double(n.H));
+  for (int d = 0; d < n.D; d++) {
+    oracle::Weights& w = layer.w[d];
+    w.ih = fill(GH * n.I, scale);
+    w.hh = fill(GH * n.P, scale);
+    if (o.bias) w.b_ih = fill(GH, scale), w.b_hh = fill(GH, scale);
+    if (n.P < n.H) w.hr = fill(n.P * n.H, scale);
+    const Values* parts[5] = {&w.ih, &w.hh, &w.b_ih, &w.b_hh, &w.hr};
+    for (int i = 0; i < 5; i++) w_[d][i] = Array(o.dtype, *parts[i]);
+  }
+  const size_t ph = n.D * n.B * n.P, pc = n.D * n.B * n.H;
+  layer.h0 = o.states ? fill(ph, 1) : Values(ph, 0.0);
+  layer.c0 = o.states && has_cell ? fill(pc, 1) : Values(pc, 0.0);
+  dhn = o.states ? fill(ph, 1) : Values(ph, 0.0);
+  dcn = o.states && has_cell ? fill(pc, 1) : Values(pc, 0.0);
+  dy = o.dy ? fill(n.T * n.B * n.D * n.P, 1) : Values(n.T * n.B * n.D * n.P, 0.0);
+  layer.lengths.assign(n.B, n.T);
+  if (o.lengths)
+    for (int64_t& l : layer.lengths) l = int64_t(g() % unsigned(n.T + 1));
+  layer.resets.assign(n.T * n.B, 0);
+  if (o.resets)
+    for (char& r : layer.resets) r = g() % 4 == 0;
+  x_ = Array(o.dtype, layer.x);
+  h0_ = Array(o.dtype, layer.h0);
+  c0_ = Array(o.dtype, layer.c0);
+  dy_ = Array(o.dtype, dy);
+  dhn_ = Array(o.dtype, dhn);
+  dcn_ = Array(o.dtype, dcn);
+}
+
+fusedrnn::Weights Case::weights(int d) {
+  auto p = [&](int i) { return w_[d][i].raw.empty() ? nullptr : w_[d][i].data(); };
+  return {p(0), p(1), p(2), p(3), p(4)};
+}
+
+Results Case::run(const fusedrnn::cpu::Threads& threads, bool save) {
+  const fusedrnn::Dims& n = o.n;
+  const fusedrnn::cells::CellInfo& cell = fusedrnn::cells::kCells[o.cell];
+  const DType acc = o.dtype == DType::f64 ? DType::f64 : DType::f32;
+  const bool project = n.P < n.H;
+  Results r;
+  r.y = Array(o.dtype, n.T * n.B * n.D * n.P);
+  r.h_n = Array(o.dtype, n.D * n.B * n.P);
+  r.c_n = Array(o.dtype, cell.has_cell ? n.D * n.B * n.H : 0);
+  Array gates(acc, n.D * n.T * n.B * cell.S * n.H), cells(acc, cell.has_cell ? n.D * n.T * n.B * n.H : 0);
+  Array hidden(acc, project ? n.D * n.T * n.B * n.H : 0);
+  auto given = [](bool b, Array& a) { return b ? a.data() : nullptr; };
+  fusedrnn::ForwardArgs f = {};
+  f.cell = o.cell;
+  f.dtype = o.dtype;
+  f.n = n;
+  f.x = given(!o.ids, x_);
+  f.ids = o.ids ? ids_.data() : nullptr;
+  f.h0 = given(o.states, h0_);
+  f.c0 = given(o.states && cell.has_cell, c0_);
+  for (int d = 0; d < n.D; d++) f.w[d] = weights(d);
+  f.lengths = o.lengths ? layer.lengths.data() : nullptr;
+  static_assert(sizeof(bool) == 1);
+  f.resets = o.resets ? reinterpret_cast<const bool*>(layer.resets.data()) : nullptr;
+  f.y = r.y.data();
+  f.h_n = r.h_n.data();
+  f.c_n = given(cell.has_cell, r.c_n);
+  f.gates = given(save && cell.S > 0, gates);
+  f.cells = given(save && cell.has_cell, cells);
+  f.hidden = given(save && project, hidden);
+  fusedrnn::cpu::kernels().forward(f, threads);
+  if (!save) return r;
+
+  const Array y_before = r.y, gates_before = gates, cells_before = cells, hidden_before = hidden;
+  fusedrnn::BackwardArgs b = {};
+  b.f = f;
+  b.f.h_n = b.f.c_n = nullptr;
+  b.dy = given(o.dy, dy_);
+  b.dhn = given(o.states, dhn_);
+  b.dcn = given(o.states && cell.has_cell, dcn_);
+  r.dx = Array(o.dtype, o.ids ? 0 : n.T * n.B * n.I);
+  r.dh0 = Array(o.dtype, o.states ? n.D * n.B * n.P : 0);
+  r.dc0 = Array(o.dtype, o.states && cell.has_cell ? n.D * n.B * n.H : 0);
+  b.dx = given(!o.ids, r.dx);
+  b.dh0 = given(o.states, r.dh0);
+  b.dc0 = given(o.states && cell.has_cell, r.dc0);
+  for (int d = 0; d < n.D; d++) {
+    for (int i = 0; i < 5; i++) r.dw[d][i] = Array(o.dtype, w_[d][i].raw.size() / bytes_of(o.dtype));
+    auto p = [&](int i) { return r.dw[d][i].raw.empty() ? nullptr : r.dw[d][i].data(); };
+    b.dw[d] = {p(0), p(1), p(2), p(3), p(4)};
+  }
+  fusedrnn::cpu::kernels().backward(b, threads);
+  check::that(r.y.raw == y_before.raw && gates.raw == gates_before.raw && cells.raw == cells_before.raw &&
+                  hidden.raw == hidden_before.raw,
+              o.name() + ": backward wrote to saved buffers");
+  return r;
+}
+
+const oracle::Output& Case::expected_output() {
+  if (!output_) output_ = std::make_unique<oracle::Output>(oracle::forward(layer));
+  return *output_;
+}
+const oracle::Gradients& Case::expected_gradients() {
+  if (!gradients_) gradients_ = std::make_unique<oracle::Gradients>(oracle::backward(layer, dy, dhn, dcn));
+  return *gradients_;
+}
+
+bool Case::matches(const Results& r) {
+  // Units of the largest reference value; sums are over up to a few hundred terms.
+  const double tolerance = o.dtype == DType::f64   ? 2e-13
+                           : o.dtype == DType::f32 ? 1e-5
+                           : o.dtype == DType::f16 ? 4e-3
+                                                   : 3e-2;
+  bool all = true;
+  auto same = [&](const char* what, const Array& got, const Values& want) {
+    if (got.raw.empty()) return;
+    const Values v = got.values();
+    double scale = 0, worst = 0;
+    for (double w : want) scale = std::max(scale, std::abs(w));
+    for (size_t i = 0; i < want.size(); i++) {
+      const double e = std::abs(v[i] - want[i]);
+      if (!(e <= worst)) worst = e;
+    }
+    const bool ok = v.size() == want.size() && worst <= tolerance * std::max(scale, 0.01);
+    all &= check::that(ok, o.name() + ": " + what + " is off by " + std::to_string(worst) + " of " + std::to_string(scale));
+  };
+  const oracle::Output& out = expected_output();
+  same("y", r.y, out.y);
+  same("h_n", r.h_n, out.h_n);
+  same("c_n", r.c_n, out.c_n);
+  if (r.dw[0][0].raw.empty()) return all;
+  const oracle::Gradients& g = expected_gradients();
+  same("dx", r.dx, g.dx);
+  same("dh0", r.dh0, g.dh0);
+  same("dc0", r.dc0, g.dc0);
+  for (int d = 0; d < o.n.D; d++) {
+    const oracle::Weights& w = g.dw[d];
+    const Values* parts[5] = {&w.ih, &w.hh, &w.b_ih, &w.b_hh, &w.hr};
+    static const char* names[5] = {"dw_ih", "dw_hh", "db_ih", "db_hh", "dw_hr"};
+    for (int i = 0; i < 5; i++) same(names[i], r.dw[d][i], *parts[i]);
+  }
+  return all;
+}

@@ -1,0 +1,59 @@
+// One layer call for the CPU kernels: its options, arrays of the storage type filled from a seed, both passes, and the
+// comparison with the oracle.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../../csrc/cpu/backend.h"
+#include "cpu_oracle.h"
+
+struct Options {
+  int cell = 0;
+  fusedrnn::DType dtype = fusedrnn::DType::f32;
+  fusedrnn::Dims n = {5, 3, 4, 6, 6, 1};  // P < H: with a projection
+  bool bias = true, states = true;        // states: h0, c0, dh_n, dc_n are given, dh0, dc0 wanted
+  bool lengths = false, resets = false, ids = false;
+  bool dy = true;
+  unsigned seed = 1;
+  std::string name() const;
+};
+
+// Elements of the storage type, with their values.
+struct Array {
+  fusedrnn::DType dtype = fusedrnn::DType::f32;
+  std::vector<unsigned char> raw;
+  Array() = default;
+  Array(fusedrnn::DType type, size_t count);                          // every byte 0xa5
+  Array(fusedrnn::DType type, const oracle::Values& values);          // rounded to the type
+  oracle::Values values() const;
+  void* data() { return raw.data(); }
+};
+
+double round_to(fusedrnn::DType type, double x);
+
+struct Results {
+  Array y, h_n, c_n, dx, dh0, dc0, dw[2][5];
+  bool operator==(const Results&) const;
+};
+
+struct Case {
+  explicit Case(const Options& o);
+  Results run(const fusedrnn::cpu::Threads& threads, bool save = true);
+  // Compares with the oracle; true if everything is within the tolerance of the type.
+  bool matches(const Results& r);
+  void set_h0(const oracle::Values& h0) { h0_ = Array(o.dtype, h0); }
+
+  Options o;
+  oracle::Layer layer;
+  oracle::Values dy, dhn, dcn;
+
+ private:
+  fusedrnn::Weights weights(int d);
+  const oracle::Output& expected_output();
+  const oracle::Gradients& expected_gradients();
+  std::unique_ptr<oracle::Output> output_;
+  std::unique_ptr<oracle::Gradients> gradients_;
+  Array x_, h0_, c0_, dy_, dhn_, dcn_, w_[2][5];
+  std::vector<int64_t> ids_;
+};

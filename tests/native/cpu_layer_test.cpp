@@ -1,0 +1,216 @@
+// The CPU kernels against the oracle: products of options, sizes that are no multiple of anything, every way of cutting
+// the work for threads. FUSEDRNN_ISA chooses the instruction set under test.
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+
+#include "../../csrc/cells/all.h"
+#include "../../csrc/cpu/schedule.h"
+#include "cpu_case.h"
+#include "cpu_check.h"
+#include "cpu_tests.h"
+#include "cpu_threads.h"
+
+using fusedrnn::Dims;
+using fusedrnn::DType;
+using fusedrnn::cpu::force_split;
+using fusedrnn::cpu::Split;
+
+void team_under_sleepers();  // cpu_team_test.cpp
+
+namespace {
+
+constexpr Split kSplits[] = {{1, 1}, {2, 1}, {1, 2}, {3, 1}, {1, 3}};
+constexpr int kSplitCount = sizeof(kSplits) / sizeof(kSplits[0]);
+
+// The oracle's gradients are those of its own forward pass, by central differences.
+void oracle_is_its_own_derivative() {
+  for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
+    for (int64_t P : {3, 2}) {
+      if (P < 3 && fusedrnn::cells::kCells[cell].reads_h_prev) continue;
+      Options o;
+      o.cell = cell;
+      o.dtype = DType::f64;
+      o.n = {5, 3, 2, 3, P, 2};
+      o.lengths = o.resets = true;
+      o.seed = 5;
+      Case c(o);
+      const oracle::Gradients g = oracle::backward(c.layer, c.dy, c.dhn, c.dcn);
+      auto loss = [&] {
+        const oracle::Output out = oracle::forward(c.layer);
+        double s = 0;
+        for (size_t i = 0; i < out.y.size(); i++) s += out.y[i] * c.dy[i];
+        for (size_t i = 0; i < out.h_n.size(); i++) s += out.h_n[i] * c.dhn[i];
+        for (size_t i = 0; i < out.c_n.size(); i++) s += out.c_n[i] * c.dcn[i];
+        return s;
+      };
+      auto agrees = [&](const char* what, oracle::Values& at, const oracle::Values& grad) {
+        double worst = 0;
+        for (size_t i = 0; i < at.size(); i++) {
+          const double keep = at[i], e = 1e-6;
+          at[i] = keep + e;
+          const double up = loss();
+          at[i] = keep - e;
+          const double down = loss();
+          at[i] = keep;
+          worst = std::max(worst, std::abs((up - down) / (2 * e) - grad[i]));
+        }
+        check::that(worst < 1e-7, o.name() + ": oracle " + what + " differs from its difference quotient by " +
+                                      std::to_string(worst));
+      };
+      agrees("dx", c.layer.x, g.dx);
+      agrees("dh0", c.layer.h0, g.dh0);
+      if (fusedrnn::cells::kCells[cell].has_cell) agrees("dc0", c.layer.c0, g.dc0);
+      for (int d = 0; d < 2; d++) {
+        agrees("dw_ih", c.layer.w[d].ih, g.dw[d].ih);
+        agrees("dw_hh", c.layer.w[d].hh, g.dw[d].hh);
+        agrees("db_ih", c.layer.w[d].b_ih, g.dw[d].b_ih);
+        agrees("db_hh", c.layer.w[d].b_hh, g.dw[d].b_hh);
+        agrees("dw_hr", c.layer.w[d].hr, g.dw[d].hr);
+      }
+    }
+}
+
+// Runs the case with a split on every kind of pool: right, and the same bits every time.
+void check_case(const Options& o, Split split) {
+  force_split(split);
+  Case c(o);
+  const Results first = c.run(pools::one);
+  c.matches(first);
+  for (const auto& pool : {pools::all[1 + o.seed % (pools::count - 1)], pools::one})
+    check::that(c.run(pool) == first, o.name() + ": other bits on a second run, split " + std::to_string(split.groups) +
+                                          "x" + std::to_string(split.parts));
+  const Results inference = c.run(pools::one, false);
+  check::that(inference.y.raw == first.y.raw && inference.h_n.raw == first.h_n.raw && inference.c_n.raw == first.c_n.raw,
+              o.name() + ": other results when nothing is saved");
+  force_split({0, 0});
+}
+
+void products_of_options() {
+  unsigned seed = 1;
+  const int64_t sizes[][4] = {{7, 5, 9, 13}, {4, 1, 3, 35}, {9, 7, 1, 8}, {1, 3, 17, 64}, {6, 11, 5, 1}, {13, 2, 33, 50}};
+  for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
+    for (DType dtype : {DType::f64, DType::f32, DType::bf16, DType::f16})
+      for (int bits = 0; bits < 64; bits++) {
+        Options o;
+        const int64_t* s = sizes[seed % 6];
+        o.cell = cell;
+        o.dtype = dtype;
+        o.bias = bits & 1;
+        o.states = !(bits & 2);
+        o.lengths = bits & 4;
+        o.resets = bits & 8;
+        o.ids = bits & 16;
+        const bool project = (bits & 32) && !fusedrnn::cells::kCells[cell].reads_h_prev && s[3] > 1;
+        o.n = {s[0], s[1], s[2], s[3], project ? (s[3] + 1) / 2 : s[3], 1 + (seed / 6) % 2};
+        o.dy = seed % 7 != 0;
+        o.seed = seed;
+        check_case(o, kSplits[seed % kSplitCount]);
+        seed++;
+      }
+}
+
+// Sizes that reach what small ones do not: several chunks, runs of k, panels, groups.
+void larger_sizes() {
+  const Dims sizes[] = {{40, 33, 20, 48, 48, 1},  {300, 3, 11, 20, 20, 1}, {600, 1, 5, 33, 33, 2},
+                        {3, 70, 1100, 24, 24, 1}, {3, 4, 8, 400, 400, 1},  {5, 300, 7, 30, 30, 1},
+                        {20, 9, 40, 272, 272, 1}, {2, 3, 30, 1100, 1100, 1}};
+  unsigned seed = 1000;
+  for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
+    for (const Dims& n : sizes) {
+      if (n.H > 1000 && cell != oracle::lstm && cell != oracle::elman_tanh) continue;
+      Options o;
+      o.cell = cell;
+      o.dtype = seed % 5 == 0 ? DType::bf16 : DType::f32;
+      o.n = n;
+      o.lengths = seed % 3 == 0;
+      o.resets = seed % 4 == 0;
+      o.seed = seed;
+      check_case(o, kSplits[seed % kSplitCount]);
+      seed++;
+    }
+  Options o;
+  o.cell = oracle::lstm;
+  o.n = {30, 20, 24, 90, 40, 2};
+  o.lengths = o.resets = true;
+  for (const Split& s : kSplits) check_case(o, s);
+}
+
+// The choice of the split is its own, and results agree whatever the number of threads.
+void own_choice_of_split() {
+  for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
+    for (const Dims& n : {Dims{60, 24, 30, 70, 70, 1}, Dims{200, 1, 30, 130, 130, 1}, Dims{50, 5, 64, 96, 96, 2}}) {
+      Options o;
+      o.cell = cell;
+      o.n = n;
+      o.seed = 77;
+      Case c(o);
+      for (const auto& pool : pools::all) c.matches(c.run(pool));
+    }
+}
+
+void empty_batch() {
+  for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
+    for (bool ids : {false, true}) {
+      Options o;
+      o.cell = cell;
+      o.n = {4, 0, 3, 18, 18, 2};
+      o.ids = ids;
+      o.lengths = o.resets = true;
+      check_case(o, {2, 1});
+    }
+}
+
+void rows_without_steps() {
+  for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++) {
+    Options o;
+    o.cell = cell;
+    o.n = {6, 5, 3, 18, 18, 2};
+    o.lengths = o.resets = true;
+    force_split({2, 1});
+    Case c(o);
+    for (int64_t& l : c.layer.lengths) l = 0;
+    c.matches(c.run(pools::all[1]));
+    Case d(o);
+    for (int64_t& l : d.layer.lengths) l = 0;
+    d.layer.lengths[3] = 6;
+    d.matches(d.run(pools::all[1]));
+    force_split({0, 0});
+  }
+}
+
+// NaN goes where torch lets it go: through relu too, and not into rows of the batch that do not hold it.
+void not_a_number() {
+  for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++) {
+    Options o;
+    o.cell = cell;
+    o.n = {3, 4, 2, 19, 19, 1};
+    Case c(o);
+    c.layer.h0[2 * 19 + 5] = NAN;
+    c.set_h0(c.layer.h0);
+    const oracle::Values y = c.run(pools::one).y.values();
+    bool spread = true, kept = true;
+    for (int64_t t = 0; t < 3; t++)
+      for (int64_t b = 0; b < 4; b++)
+        for (int64_t j = 0; j < 19; j++) {
+          const bool nan = std::isnan(y[(t * 4 + b) * 19 + j]);
+          if (b == 2) spread = spread && nan;
+          if (b != 2) kept = kept && !nan;
+        }
+    check::that(spread, o.name() + ": NaN in the state did not reach every output of its row");
+    check::that(kept, o.name() + ": NaN in one row reached another");
+  }
+}
+
+}  // namespace
+
+void test_layers() {
+  team_under_sleepers();
+  oracle_is_its_own_derivative();
+  products_of_options();
+  larger_sizes();
+  own_choice_of_split();
+  empty_batch();
+  rows_without_steps();
+  not_a_number();
+}

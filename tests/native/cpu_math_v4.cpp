@@ -1,0 +1,20 @@
+// The maths of csrc/cells/math.h, as x86-64-v4 compiles it.
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+
+#include "cpu_check.h"
+#include "cpu_tests.h"
+
+#if defined(__x86_64__)
+#pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
+constexpr int kBytes = 64;
+#include "cpu_math_scan.h"
+
+void test_math_v4() {
+  if (__builtin_cpu_supports("x86-64-v4")) scan_all();
+}
+#else
+void test_math_v4() {}
+#endif

@@ -1,0 +1,11 @@
+// The parts of the test program.
+#pragma once
+
+void test_layers();
+void test_conversions();
+void test_pools();
+void team_under_sleepers();
+// The functions of csrc/cells/math.h as each instruction set compiles them. Skipped where the machine lacks it.
+void test_math_baseline();
+void test_math_v3();
+void test_math_v4();
