@@ -41,7 +41,7 @@ def pip(*arguments):
 
 def build(extras):
     """A virtual environment with the pinned torch, and the package built into it."""
-    if sys.version_info < (3, 10):
+    if sys.version_info < (3, 10):  # noqa: UP036  said in words before pip says it in pages
         sys.exit(f"fusedrnn: expected Python 3.10 or newer, got {sys.version.split()[0]}")
     if not (BIN / "python").exists():
         print(f"creating {VENV}", flush=True)

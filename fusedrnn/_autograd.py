@@ -21,6 +21,7 @@ from torch.autograd import Function, forward_ad
 from fusedrnn import _ops
 from fusedrnn._vjp import LayerVjp
 from fusedrnn._vmap import each, fold, unfold
+from fusedrnn.reference import CELLS
 
 _Grads = tuple["Tensor | None", ...]
 
@@ -201,23 +202,26 @@ def _backward(
     x, h0, c0, lengths, resets, y, gates, cells, hidden, *weights = ctx.saved_tensors
     cell, directions, tf32 = ctx.settings
     need_dx = need_dx and x.is_floating_point()
+    dy, dh_n, dc_n = grads
+    if not CELLS[cell].has_c:
+        dc_n = None  # of the empty tensor that stands for c_n
     if not torch.compiler.is_compiling():
-        if forward_ad._current_level >= 0 or _batched_the_old_way(grads):
+        if forward_ad._current_level >= 0 or _batched_the_old_way(dy, dh_n, dc_n):
             first = LayerVjp(x, h0, c0, weights, lengths, resets, cell, directions, need_dx)
-            return first.named(first(first.cotangents(*grads), first.primals))
+            return first.named(first(first.cotangents(dy, dh_n, dc_n), first.primals))
         if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
             dx, dh0, dc0, *dweights = LayerBackward.apply(  # type: ignore[no-untyped-call]
-                *grads, x, h0, c0, lengths, resets, y, gates, cells, hidden,
+                dy, dh_n, dc_n, x, h0, c0, lengths, resets, y, gates, cells, hidden,
                 cell, directions, tf32, need_dx, need_dw, *weights,
             )  # fmt: skip
             return dx, dh0, dc0, dweights
-    dy, dh_n, dc_n = grads
     return _ops.layer_backward(
         dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, y, gates, cells, hidden,
         cell, directions, need_dx, tf32,
     )  # fmt: skip
 
 
-def _batched_the_old_way(grads: tuple[Tensor | None, ...]) -> bool:
+def _batched_the_old_way(*grads: Tensor | None) -> bool:
     """Whether ``autograd.grad(is_grads_batched=True)`` is at work, whose vmap knows no functions."""
-    return any(g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in grads)
+    batched = torch._C._functorch.is_legacy_batchedtensor
+    return any(g is not None and batched(g) for g in grads)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 
-_library = torch.library.Library("fusedrnn", "FRAGMENT")  # type: ignore[no-untyped-call]
-_library.define(  # type: ignore[no-untyped-call]
+_library = torch.library.Library("fusedrnn", "FRAGMENT")
+_library.define(
     "layer(Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? lengths, Tensor? resets, "
     "str cell, int directions, bool tf32) -> (Tensor y, Tensor h_n, Tensor c_n)"
 )
@@ -23,6 +23,6 @@ _library.define(  # type: ignore[no-untyped-call]
 
 def define(route: Callable[..., Outputs]) -> Callable[..., Outputs]:
     """The op, with ``route`` as what it dissolves into."""
-    _library.impl("layer", route, "CompositeImplicitAutograd")  # type: ignore[no-untyped-call]
+    _library.impl("layer", route, "CompositeImplicitAutograd")
     op: Callable[..., Outputs] = torch.ops.fusedrnn.layer.default
     return op

@@ -41,7 +41,7 @@ from fusedrnn import _C  # noqa: E402  the module links to the library loaded ab
 class Cell(NamedTuple):
     """A cell as the native code lists it."""
 
-    index: int
+    number: int
     gates: int
     slots: int
     has_c: bool
@@ -89,7 +89,7 @@ def layer_forward(
     """
     return cast(
         Forward,
-        _forward(x, h0, c0, weights, lengths, resets, CELLS[cell].index, directions, save, tf32),
+        _forward(x, h0, c0, weights, lengths, resets, CELLS[cell].number, directions, save, tf32),
     )
 
 
@@ -127,7 +127,7 @@ def layer_backward(
         Backward,
         _backward(
             dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, y, gates, cells, hidden,
-            CELLS[cell].index, directions, need_dx, tf32,
+            CELLS[cell].number, directions, need_dx, tf32,
         ),
     )  # fmt: skip
 

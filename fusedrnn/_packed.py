@@ -21,7 +21,7 @@ def unpack(packed: PackedSequence) -> tuple[Tensor, Tensor, Tensor]:
     places = valid.flatten().nonzero().squeeze(1).to(data.device, non_blocking=True)
     padded = data.new_zeros((steps * batch, *data.shape[1:])).index_copy(0, places, data)
     lengths = valid.sum(0).to(data.device, non_blocking=True)
-    return padded.unflatten(0, (steps, batch)), lengths, places  # type: ignore[no-untyped-call]
+    return padded.unflatten(0, (steps, batch)), lengths, places
 
 
 def repack(y: Tensor, places: Tensor, packed: PackedSequence) -> PackedSequence:

@@ -38,7 +38,7 @@ def unfold(
     dims: list[int | None] = []
     for t, axis in zip(outputs, axes, strict=True):
         nothing = _is_nothing(t)
-        unfolded.append(t if nothing else t.unflatten(axis, (n, t.shape[axis] // n)))  # type: ignore[no-untyped-call]
+        unfolded.append(t if nothing else t.unflatten(axis, (n, t.shape[axis] // n)))
         dims.append(None if nothing else axis)
     return tuple(unfolded), tuple(dims)
 

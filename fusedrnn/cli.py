@@ -8,6 +8,7 @@ cannot be; 130 interrupted. Errors are one line on standard error.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import os
@@ -36,6 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command with these arguments (None: those of the process); returns the exit code."""
     args = build_parser(train, sample, evaluate, info).parse_args(argv)
     run: Callable[[argparse.Namespace], int] = args.run
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a character of a sample gets its number instead of an error.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return run(args)
     except _EXPECTED_ERRORS as error:
@@ -189,7 +193,7 @@ class _Training:
         return f"{self.args.layers} x {self.args.hidden} {self.args.cell}"
 
     def _tokens_of(self, epoch: int) -> int:
-        return self.order.batches(epoch) * self.args.batch * self.args.steps
+        return self.order.batches(epoch) * self.order.batch * self.order.steps
 
     def _save(self) -> None:
         info = {"settings": self.settings, "epochs": len(self.epochs)}

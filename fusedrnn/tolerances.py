@@ -22,12 +22,13 @@ class Tolerance(NamedTuple):
 
 #: float64 is the promise to 1e-10. float32 sums a few hundred products of unit roundoff 6e-8. The half
 #: types accumulate in float32 but pass h through storage at each step, with unit roundoff 4e-3
-#: (bfloat16) and 5e-4 (float16); a gradient goes through storage once more on the way back.
+#: (bfloat16) and 5e-4 (float16). Their gradients are worse by the derivative 1 - h^2, which is taken
+#: of the rounded h and small where h is not.
 TOLERANCES: dict[torch.dtype, Tolerance] = {
     torch.float64: Tolerance(1e-10, 1e-10),
     torch.float32: Tolerance(1e-5, 5e-5),
-    torch.bfloat16: Tolerance(2e-2, 4e-2),
-    torch.float16: Tolerance(2.5e-3, 5e-3),
+    torch.bfloat16: Tolerance(2e-2, 8e-2),
+    torch.float16: Tolerance(2.5e-3, 1e-2),
 }
 
 

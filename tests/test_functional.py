@@ -6,8 +6,6 @@ import itertools
 
 import pytest
 import torch
-from fusedrnn import functional, reference
-from fusedrnn.tolerances import check
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import (
@@ -20,6 +18,9 @@ from oracle import (
     strided,
     weights_of,
 )
+
+from fusedrnn import functional, reference
+from fusedrnn.tolerances import check
 
 F64 = torch.float64
 
@@ -53,7 +54,7 @@ def layers(draw):
 
 
 @settings(
-    max_examples=300, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
 )
 @given(layers())
 def test_every_option_against_every_other(args):
@@ -65,7 +66,7 @@ def test_every_option_against_every_other(args):
 def test_sizes_around_the_edges_of_tiles(cell, dtype):
     """Hidden sizes and batches one below, at, and one above what vector registers hold."""
     torch.manual_seed(0)
-    for hidden, batch in itertools.product((1, 15, 16, 17, 33, 64), (1, 2, 5, 16, 33)):
+    for hidden, batch in itertools.product((1, 15, 16, 33, 65), (1, 6, 17)):
         w = weights_of(cell, 11, hidden, 1, dtype=dtype)
         x = torch.randn(3, batch, 11).to(dtype).requires_grad_()
         h0, c0 = states_of(cell, batch, hidden, 1, dtype=dtype)
@@ -118,11 +119,11 @@ def test_expanded_gradients(cell):
     torch.testing.assert_close(expanded, dense, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("used", [0, 1, 2], ids=["y", "h_n", "c_n"])
+@pytest.mark.parametrize(
+    ("cell", "used"), [*itertools.product(CELLS, (0, 1)), ("lstm", 2)], ids=str
+)
 def test_gradients_of_one_output_alone(cell, used):
-    if used == 2 and not reference.CELLS[cell].has_c:
-        pytest.skip("the cell has no c_n")
+    """y, h_n or c_n: the others' gradients are absent, not zeros."""
     torch.manual_seed(0)
     x, w = torch.randn(4, 3, 5, dtype=F64, requires_grad=True), weights_of(cell, 5, 6)
     options = (*random_options(4, 3), cell, 1)
@@ -143,7 +144,9 @@ def test_a_graph_may_be_walked_twice(cell):
     x, w = torch.randn(4, 3, 5, requires_grad=True), weights_of(cell, 5, 6, dtype=torch.float32)
     y = functional.layer(x, None, None, w, None, None, cell, 1)[0]
     first = torch.autograd.grad(y.sum(), [x, *w], retain_graph=True)
-    assert all(torch.equal(a, b) for a, b in zip(first, torch.autograd.grad(y.sum(), [x, *w]), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first, torch.autograd.grad(y.sum(), [x, *w]), strict=True)
+    )
 
 
 @pytest.mark.parametrize("cell", CELLS)

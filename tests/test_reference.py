@@ -6,10 +6,11 @@ import itertools
 
 import pytest
 import torch
-from fusedrnn import reference
 from oracle import CELLS, random_options, results, run_reference, states_of, weights_of
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from fusedrnn import reference
 
 F64 = torch.float64
 MODULES = {

@@ -13,6 +13,10 @@
 #pragma once
 #include <cstdint>
 
+#if defined(__AVX512F__) && !defined(__CUDACC__)
+#include <immintrin.h>
+#endif
+
 #if defined(__CUDACC__)
 #define FUSEDRNN_FN __host__ __device__ __forceinline__
 #else
@@ -116,14 +120,13 @@ FUSEDRNN_FN V exp_polynomial(V r, double) {
   return p * r + 0.5;
 }
 
-// e^y = 2^n (1 + q). n is undefined for NaN, q is NaN then. |y| must be below 2^(mantissa bits).
+// e^y = 2^n (1 + q), t = n + kMagic. n is undefined for NaN, q is NaN then. |y| must be below 2^(mantissa bits).
 template <class V>
-FUSEDRNN_FN void exp_parts(V y, V& q, typename Lane<V>::Int& n) {
+FUSEDRNN_FN void exp_parts(V y, V& q, V& t) {
   using E = typename Lane<V>::Elem;
   using C = ExpConstants<E>;
-  const V t = y * C::kLog2e + C::kMagic;
+  t = y * C::kLog2e + C::kMagic;
   const V f = t - C::kMagic;
-  n = to_bits(t) - to_bits(splat<V>(C::kMagic));
   V r = y - f * C::kLn2Hi;
   r = r - f * C::kLn2Lo;
   q = exp_polynomial(r, E{}) * (r * r) + r;
@@ -136,16 +139,29 @@ FUSEDRNN_FN V power_of_two(typename Lane<V>::Int n) {
   return from_bits<V>((n + C::kBias) << C::kMantissa);
 }
 
-// e^y for y clamped by the caller to at least kLow and at most kHigh. Two factors carry the scale,
-// so that subnormal results are rounded once and the largest exponents overflow to infinity.
+// 2^n x with t = n + kMagic, rounded once where the result is subnormal and infinite where it is too large. Two factors
+// carry the scale, since 2^n alone may be out of range; AVX-512 has an instruction.
+template <class V>
+FUSEDRNN_FN V scale(V x, V t) {
+  using C = ExpConstants<typename Lane<V>::Elem>;
+  const typename Lane<V>::Int n = to_bits(t) - to_bits(splat<V>(C::kMagic)), half = n >> 1;
+  return x * power_of_two<V>(half) * power_of_two<V>(n - half);
+}
+#if defined(__AVX512F__) && !defined(__CUDACC__)
+FUSEDRNN_FN __m512 scale(__m512 x, __m512 t) {
+  return _mm512_maskz_scalef_ps(0xffff, x, t - ExpConstants<float>::kMagic);
+}
+FUSEDRNN_FN __m512d scale(__m512d x, __m512d t) {
+  return _mm512_maskz_scalef_pd(0xff, x, t - ExpConstants<double>::kMagic);
+}
+#endif
+
+// e^y for y clamped by the caller to at least kLow and at most kHigh.
 template <class V>
 FUSEDRNN_FN V exp_clamped(V y) {
-  V q;
-  typename Lane<V>::Int n;
-  exp_parts(y, q, n);
-  const typename Lane<V>::Int half = n >> 1;
-  const V s = power_of_two<V>(half);
-  return (s * q + s) * power_of_two<V>(n - half);
+  V q, t;
+  exp_parts(y, q, t);
+  return scale(q + splat<V>(1), t);
 }
 
 #if defined(__CUDACC__)
@@ -182,7 +198,7 @@ FUSEDRNN_FN V sigmoid(V x) {
   const V e = device_exp(x < V{} ? x : -x);
 #else
   using C = ExpConstants<typename Lane<V>::Elem>;
-  V z = -abs(x);
+  V z = from_bits<V>(to_bits(x) | C::kSign);
   z = z < splat<V>(C::kLow) ? splat<V>(C::kLow) : z;
   const V e = exp_clamped(z);
 #endif
@@ -200,13 +216,12 @@ FUSEDRNN_FN V tanh(V x) {
   using C = ExpConstants<typename Lane<V>::Elem>;
   V y = abs(x) * splat<V>(2);
   y = y > splat<V>(C::kTanhOne * 2) ? splat<V>(C::kTanhOne * 2) : y;
-  V q;
-  typename Lane<V>::Int n;
-  exp_parts(y, q, n);
-  const V s = power_of_two<V>(n);
+  V q, t;
+  exp_parts(y, q, t);
+  const V s = scale(splat<V>(1), t);
   const V m = s * q + (s - splat<V>(1));
-  const V t = m / (m + splat<V>(2));
-  return from_bits<V>(to_bits(t) | (to_bits(x) & C::kSign));
+  const V r = m / (m + splat<V>(2));
+  return from_bits<V>(to_bits(r) | (to_bits(x) & C::kSign));
 #endif
 }
 

@@ -37,14 +37,12 @@ def generate(
         int64 ``[length]`` on the CPU, the continuation alone.
 
     Raises:
-        TextError: an empty prompt, a negative length, a temperature that is negative or not finite.
+        TextError: an empty prompt, a negative length, a temperature that is negative or not finite,
+            a model whose logits are not finite.
     """
     if prompt.dim() != 1 or len(prompt) == 0:
         raise TextError(f"prompt: expected at least one token, got shape {list(prompt.shape)}")
-    if length < 0:
-        raise TextError(f"length: expected 0 or more, got {length}")
-    if not (math.isfinite(temperature) and temperature >= 0.0):
-        raise TextError(f"temperature: expected a finite number of 0 or more, got {temperature}")
+    _check(length, temperature)
     device = next(model.parameters()).device
     training = model.training
     model.eval()
@@ -61,11 +59,21 @@ def generate(
     return torch.cat(drawn) if drawn else prompt.new_empty(0, device="cpu")
 
 
+def _check(length: int, temperature: float) -> None:
+    if length < 0:
+        raise TextError(f"length: expected 0 or more, got {length}")
+    if not (math.isfinite(temperature) and temperature >= 0.0):
+        raise TextError(f"temperature: expected a finite number of 0 or more, got {temperature}")
+
+
 def _draw(
     logits: Tensor, temperature: float, generator: torch.Generator | None, banned: int | None
 ) -> Tensor:
-    """One index as int64 ``[1]`` from float64 logits ``[V]``, which it may change."""
+    """One index as int64 ``[1]`` from float64 logits ``[V]``; an impossible token has -inf."""
+    if logits.isnan().any() or logits.max() == math.inf:
+        raise TextError("logits: expected finite numbers, got a model that gives others")
     if banned is not None:
+        logits = logits.clone()
         logits[banned] = -math.inf
     if temperature == 0.0:
         return logits.argmax(keepdim=True)
@@ -93,6 +101,7 @@ def sample_text(
         UnknownTokenError: a prompt with tokens that the training text did not have, naming them.
         TextError: see `generate`.
     """
+    _check(length, temperature)
     if len(vocab) == 1:
         raise TextError("vocabulary: expected tokens to draw, got the unknown token alone")
     generator = torch.Generator().manual_seed(seed)

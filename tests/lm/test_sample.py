@@ -83,7 +83,7 @@ def test_a_banned_token_is_never_drawn():
     assert set(drawn.tolist()) == {1, 2}
 
 
-@pytest.mark.parametrize("temperature", [1e-300, 1e-12])
+@pytest.mark.parametrize("temperature", [5e-324, 1e-308, 1e-12])
 def test_a_tiny_temperature_is_greedy(temperature):
     drawn = generate(Fixed([500.0, 501.0]), torch.tensor([0]), 9, temperature=temperature)
     assert drawn.tolist() == [1] * 9
@@ -118,6 +118,18 @@ def test_sampling_leaves_the_model_as_it_was():
 def test_bad_arguments(prompt, options, message):
     with pytest.raises(TextError, match=message):
         generate(_model(), torch.tensor(prompt, dtype=torch.int64), **{"length": 2, **options})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_model_that_diverged(value):
+    with pytest.raises(TextError, match="logits: expected finite numbers"):
+        generate(Fixed([0.0, value]), torch.tensor([0]), 1)
+
+
+def test_what_the_model_returns_is_not_written_to():
+    model = Fixed([1.0, 2.0]).double()
+    generate(model, torch.tensor([0]), 2, banned=1)
+    assert model.logits.tolist() == [1.0, 2.0]
 
 
 # --- text ----------------------------------------------------------------------------------------
@@ -165,6 +177,13 @@ def test_a_prompt_with_unknown_characters_is_refused_by_name():
     with pytest.raises(UnknownTokenError, match=r"'\?'"):
         sample_text(_char_model(), CharTokenizer("letters"), VOCAB, "AB?")
     assert sample_text(_char_model(), CharTokenizer("letters"), VOCAB, "AB", 0) == "ab"
+
+
+@pytest.mark.parametrize("prompt", ["", "ab"])
+def test_bad_arguments_for_text(prompt):
+    for options in ({"length": -1}, {"temperature": -1.0, "length": 0}):
+        with pytest.raises(TextError, match=r"expected .* got -1"):
+            sample_text(_char_model(), CharTokenizer(), VOCAB, prompt, **options)
 
 
 def test_a_vocabulary_without_tokens_has_nothing_to_draw():

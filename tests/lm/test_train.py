@@ -129,6 +129,15 @@ def test_the_state_is_carried_in_sequential_order_and_reset_in_random_order(cell
             assert not now.requires_grad
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_epoch_has_its_own_batches(order):
+    model = _model()
+    losses = _losses(model, _text(300), order=order, epochs=3, batch=4, steps=7, lr=0.0)
+    epochs = [losses[i : i + 10] for i in (0, 10, 20)]
+    assert len(losses) == 30
+    assert epochs[0] != epochs[1] != epochs[2]
+
+
 def test_clipping_bounds_the_global_norm_of_all_gradients():
     ids = _text(50)
     batches = list(make_loader(ids, 4, 6))[:1]
@@ -250,6 +259,19 @@ def test_a_text_too_short_for_a_batch():
         )
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_losses_on_a_gpu_are_those_on_the_cpu(cell, order):
+    model = _model(cell, layers=2)
+    on_gpu = copy.deepcopy(model).cuda()
+    settings = {"order": order, "epochs": 2, "batch": 4, "steps": 7}
+    expected = _losses(model, _text(300), **settings)
+    assert _losses(on_gpu, _text(300), **settings) == pytest.approx(expected, rel=1e-3)
+    cpu, gpu = (evaluate(each, _text(100), batch=3, steps=7) for each in (model, on_gpu))
+    assert gpu == pytest.approx(cpu, rel=1e-3)
+
+
 # --- evaluation ----------------------------------------------------------------------------------
 
 
@@ -282,8 +304,11 @@ def test_evaluation_counts_every_token_once(length, batch):
     nn.init.zeros_(model.head.weight)
     model.head.bias.data.copy_(torch.arange(V) / 3)
     ids = _text(length)
+    rows = set()
+    model.register_forward_pre_hook(lambda _, inputs: rows.add(inputs[0].shape[1]))
     expected = F.cross_entropy(model.head.bias.expand(length - 1, V), ids[1:]).item()
     assert evaluate(model, ids, batch=batch, steps=7) == pytest.approx(expected, rel=1e-12)
+    assert max(rows) <= batch
 
 
 def test_evaluation_leaves_the_model_as_it_was():

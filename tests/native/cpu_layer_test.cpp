@@ -16,8 +16,6 @@ using fusedrnn::DType;
 using fusedrnn::cpu::force_split;
 using fusedrnn::cpu::Split;
 
-void team_under_sleepers();  // cpu_team_test.cpp
-
 namespace {
 
 constexpr Split kSplits[] = {{1, 1}, {2, 1}, {1, 2}, {3, 1}, {1, 3}};
@@ -205,7 +203,6 @@ void not_a_number() {
 }  // namespace
 
 void test_layers() {
-  team_under_sleepers();
   oracle_is_its_own_derivative();
   products_of_options();
   larger_sizes();
