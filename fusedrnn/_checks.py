@@ -15,7 +15,6 @@ from torch import Tensor
 from fusedrnn import reference
 
 _IDS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-_FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 def is_ids(x: Tensor) -> bool:
@@ -113,11 +112,10 @@ def layer_input(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
         if x.dim() != 2:
             raise ValueError(f"expected token ids [T, B], got {x.dim()}-D {x.dtype} tensor")
         x = ids(x, weights[0].shape[-1])
-    elif x.dtype not in _FLOATS:
-        raise ValueError(f"expected floating input or integer token ids, got {x.dtype}")
-    elif x.dim() != 3:
-        raise ValueError(f"expected input [T, B, I], got {x.dim()}-D tensor")
-    same_dtype(x, weights[0], "input")
+    else:
+        if x.dim() != 3:
+            raise ValueError(f"expected input [T, B, I], got {x.dim()}-D tensor")
+        same_dtype(x, weights[0], "input")
     if x.shape[0] == 0:
         raise RuntimeError(f"expected at least one time step, got input of shape {list(x.shape)}")
     return x
@@ -178,8 +176,8 @@ def layer_state(
 
 
 def same_dtype(x: Tensor, weight: Tensor, name: str) -> None:
-    """ValueError if a floating ``x`` has another dtype than the weights, unless autocast will cast it."""
-    if x.dtype != weight.dtype and x.is_floating_point() and not autocasting(x):
+    """ValueError if ``x`` has another dtype than the weights, unless autocast will cast it."""
+    if x.dtype != weight.dtype and not (x.is_floating_point() and autocasting(x)):
         raise ValueError(f"expected {name} of the weights' dtype {weight.dtype}, got {x.dtype}")
 
 

@@ -58,13 +58,13 @@ def _swap(module: M, classes: dict[type[nn.Module], type[nn.Module]]) -> M:
     done: dict[nn.Module, nn.Module] = {}
 
     def replacement(old: nn.Module) -> nn.Module:
-        if old not in done:
-            done[old] = _convert(old, classes[type(old)]) if type(old) in classes else old
-        return done[old]
+        if old not in done and type(old) in classes:
+            done[old] = _convert(old, classes[type(old)])
+        return done.get(old, old)
 
     for parent in list(module.modules()):
         for name, child in parent._modules.items():
-            if child is not None and type(child) in classes:
+            if child is not None:
                 parent._modules[name] = replacement(child)
     return cast(M, replacement(module))
 

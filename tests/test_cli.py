@@ -11,9 +11,10 @@ import sys
 import time
 
 import pytest
+import torch
 
 import fusedrnn
-from fusedrnn import cli
+from fusedrnn import cli, lm, text
 from fusedrnn.lm import load_checkpoint
 
 TEXT = "the time traveller for so it will be convenient to speak of him\n" * 40
@@ -73,7 +74,7 @@ def test_a_run_leaves_its_files_and_says_what_came_out(trained):
         assert epoch["valid_perplexity"] > 1
     with open("run/config.json") as file:
         config = json.load(file)
-    assert (config["cell"], config["lr"], config["hidden"]) == ("lstm", 0.004, 12)
+    assert (config["cell"], config["lr"], config["hidden"]) == ("lstm", 0.006, 12)
     assert f"perplexity {epochs[-1]['perplexity']:.3f} in training" in trained
     assert "tokens/s" in trained
     assert "2,560 characters, 128 of them held out" in trained
@@ -111,7 +112,7 @@ def test_every_flag_reaches_the_run(capsys):
         "tokens": "word",
         "filter": "letters",
         "max-tokens": 400,
-        "min-freq": 2,
+        "min-freq": 28,
         "batch": 3,
         "steps": 6,
         "order": "random",
@@ -141,7 +142,23 @@ def test_every_flag_reaches_the_run(capsys):
     }
     assert checkpoint.tokenizer.describe() == {"name": "word", "filter": "letters"}
     assert sum(checkpoint.vocab.counts) == 360
+    assert checkpoint.vocab.counts[0] == 4 * 27  # 9 of the 13 words are there 28 times
     assert "400 words, 40 of them held out" in out
+
+
+def test_a_run_is_what_the_library_gives(capsys):
+    flags = [*SMALL, "--order", "random", "--seed", "3", "--optimizer", "sgd", "--clip", "0.5"]
+    _run(capsys, "train", "text.txt", *flags, "--out", "run")
+    with open("run/metrics.jsonl") as file:
+        losses = [(e["loss"], e["valid_loss"]) for e in map(json.loads, file)]
+
+    corpus = text.build_corpus(TEXT, text.CharTokenizer(), valid_fraction=0.05)
+    torch.manual_seed(3)
+    model = lm.LanguageModel(len(corpus.vocab), "lstm", hidden=12)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0, fused=True)
+    settings = {"epochs": 2, "batch": 4, "steps": 8, "order": "random", "clip": 0.5, "seed": 3}
+    epochs = lm.train(model, optimizer, corpus.train, valid_ids=corpus.valid, **settings)
+    assert losses == [(epoch.loss, epoch.valid_loss) for epoch in epochs]
 
 
 def test_every_flag_of_training_changes_the_losses(capsys):
@@ -335,9 +352,14 @@ def test_evaluation_of_a_text(trained, capsys):
     assert result["perplexity"] == pytest.approx(math.exp(result["loss"]))
     assert result["bits_per_token"] == pytest.approx(math.log2(result["perplexity"]))
     assert (result["tokens"], result["unknown_tokens"]) == (2560, 0)
-    code, out, _ = _run(capsys, "eval", "run", "text.txt", "--batch", 32)
+    code, out, _ = _run(capsys, "eval", "run", "text.txt")
     assert f"perplexity {result['perplexity']:.4f}" in out
     assert "unknown" not in out
+    checkpoint = load_checkpoint("run")
+    for batch in (1, 3):
+        loss = lm.evaluate(checkpoint.model, checkpoint.vocab.encode(TEXT), batch=batch)
+        _, out, _ = _run(capsys, "eval", "run", "text.txt", "--batch", batch, "--json")
+        assert json.loads(out)["loss"] == loss
 
 
 def test_evaluation_says_how_much_was_unknown(trained, capsys, tmp_path):

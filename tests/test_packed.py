@@ -30,7 +30,13 @@ def assert_same(ours, theirs, packed_x, padded, hx):
         states = state if isinstance(state, tuple) else (state,)
         total = (y.data * torch.arange(y.data.numel()).view_as(y.data).cos()).sum()
         total = total + sum(s.sin().sum() for s in states)
-        results.append((y.data, state, torch.autograd.grad(total, [padded, *module.parameters()])))
+        results.append(
+            (
+                y.data,
+                state,
+                torch.autograd.grad(total, [padded, *module.parameters()], retain_graph=True),
+            )
+        )
         assert torch.equal(y.batch_sizes, packed_x.batch_sizes)
         assert y.sorted_indices is packed_x.sorted_indices
         assert y.unsorted_indices is packed_x.unsorted_indices

@@ -18,7 +18,7 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 
 # Learning rates that train a character model of a few hundred units; others keep torch's own.
-LEARNING_RATES = {"sgd": 1.0, "adam": 0.004, "adamw": 0.004, "nadam": 0.004, "rmsprop": 0.002}
+LEARNING_RATES = {"sgd": 1.0, "adam": 0.006, "adamw": 0.006, "nadam": 0.006, "rmsprop": 0.002}
 
 
 def make_optimizer(
