@@ -11,10 +11,23 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from fusedrnn import reference
 
 _IDS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def constructor(input_size: int, hidden_size: int, bias: bool, batch_first: bool) -> None:
+    """What ``nn.RNNBase`` checks of these in its newer versions: TypeError and ValueError."""
+    for name, flag in (("bias", bias), ("batch_first", batch_first)):
+        if not isinstance(flag, bool):
+            raise TypeError(f"expected {name} to be a bool, got {type(flag).__name__}")
+    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+        if not isinstance(size, int):
+            raise TypeError(f"expected {name} to be an int, got {type(size).__name__}")
+        if size <= 0:
+            raise ValueError(f"expected {name} > 0, got {size}")
 
 
 def is_ids(x: Tensor) -> bool:
@@ -34,7 +47,10 @@ def ids(x: Tensor, count: int) -> Tensor:
 
 
 def lengths(lengths: Tensor, steps: int, batch: int, device: torch.device) -> Tensor:
-    """``lengths`` as int64 ``[B]`` on ``device``. ValueError unless all are in ``[0, steps]``."""
+    """``lengths`` as int64 ``[B]`` on ``device``. ValueError unless all are in ``[0, steps]``.
+
+    The copy to a GPU does not wait; the one back to the CPU must.
+    """
     if not isinstance(lengths, Tensor) or not is_ids(lengths):
         raise ValueError(
             f"expected lengths to be an integer tensor [{batch}], got {_kind(lengths)}"
@@ -43,7 +59,7 @@ def lengths(lengths: Tensor, steps: int, batch: int, device: torch.device) -> Te
         raise ValueError(f"expected lengths of shape [{batch}], got {list(lengths.shape)}")
     if _values_readable(lengths) and not _within(lengths, steps, "lengths out of range"):
         raise ValueError(f"expected lengths in [0, {steps}], got {lengths.tolist()}")
-    return lengths.to(device=device, dtype=torch.int64, non_blocking=True)
+    return lengths.to(device=device, dtype=torch.int64, non_blocking=device.type != "cpu")
 
 
 def resets(
@@ -56,7 +72,7 @@ def resets(
     if resets.shape != wanted:
         raise ValueError(f"expected resets of shape {list(wanted)}, got {list(resets.shape)}")
     resets = resets.transpose(0, 1) if batch_first else resets
-    return resets.to(device=device, non_blocking=True)
+    return resets.to(device=device, non_blocking=device.type != "cpu")
 
 
 def unbatched(value: Tensor, dims: int, name: str) -> Tensor:
@@ -185,6 +201,17 @@ def autocasting(x: Tensor) -> bool:
     """Whether autocast is enabled for the device of ``x``."""
     kind = x.device.type
     return kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind)
+
+
+def plain_cpu(x: Tensor) -> bool:
+    """Whether ``x`` is on the CPU and neither compiler, transform nor autocast sees the call."""
+    return (
+        not torch.compiler.is_compiling()
+        and x.is_cpu
+        and not torch.is_autocast_enabled("cpu")
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
+    )
 
 
 def _values_readable(t: Tensor) -> bool:

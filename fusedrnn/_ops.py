@@ -56,6 +56,7 @@ Backward = tuple[Tensor, Tensor, Tensor, list[Tensor]]
 
 _forward = torch.ops.fusedrnn.layer_forward.default
 _backward = torch.ops.fusedrnn.layer_backward.default
+_step = torch.ops.fusedrnn.layer_step.default
 
 
 def layer_forward(
@@ -132,6 +133,31 @@ def layer_backward(
     )  # fmt: skip
 
 
+def layer_step(
+    x: Tensor,
+    h: Tensor | None,
+    c: Tensor | None,
+    weights: Sequence[Tensor],
+    cell: str,
+    layers: int,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """One streaming step of a stack of layers of one direction, on the CPU alone.
+
+    Autograd does not know this op; nothing is saved.
+
+    Args:
+        x: ``[B, I]`` floating, or int64 token ids ``[B]``.
+        h, c: the states of all layers, ``[L, B, P]`` and ``[L, B, H]``, or None for zeros.
+        weights: those of layer after layer, each as :func:`layer_forward` takes them.
+
+    Returns:
+        The output of the last layer ``[B, P]``, and the new states, shaped as ``h`` and ``c``.
+    """
+    return cast(
+        "tuple[Tensor, Tensor, Tensor | None]", _step(x, h, c, weights, CELLS[cell].number, layers)
+    )
+
+
 def _accumulation_type(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
@@ -200,4 +226,27 @@ def _fake_backward(
         w_ih.new_empty((directions, batch, state_size)),
         w_ih.new_empty((directions, batch, hidden_size) if info.has_c else (0,)),
         [w.new_empty(w.shape) for w in weights],
+    )
+
+
+@torch.library.register_fake("fusedrnn::layer_step")  # type: ignore[untyped-decorator]
+def _fake_step(
+    x: Tensor,
+    h: Tensor | None,
+    c: Tensor | None,
+    weights: list[Tensor],
+    cell: int,
+    layers: int,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    for t in (h, c, *weights):
+        if t is not None and t.device != x.device:  # with one on meta, this is the kernel that runs
+            raise RuntimeError(f"expected all tensors on {x.device}, got one on {t.device}")
+    info = list(CELLS.values())[cell]
+    w_ih, w_hh = weights[0], weights[1]
+    batch, state_size = x.shape[0], w_hh.shape[1]
+    hidden_size = w_ih.shape[0] // info.gates
+    return (
+        w_ih.new_empty((batch, state_size)),
+        w_ih.new_empty((layers, batch, state_size)),
+        w_ih.new_empty((layers, batch, hidden_size)) if info.has_c else None,
     )

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from fusedrnn import _autograd, _checks, _export, _ops, reference
+from fusedrnn import _autograd, _checks, _ops, _traced, reference
 
 __all__ = ["elman", "gru", "lstm"]
 
@@ -179,8 +179,8 @@ def layer(
         c0 = None if c0 is None else _autocast(c0, dtype)
         weights = [_autocast(w, dtype) for w in weights]
     tf32 = kind == "cuda" and weights[0].dtype == torch.float32 and _tf32_allowed()
-    if torch.compiler.is_exporting():
-        return _exported(x, h0, c0, weights, lengths, resets, cell, directions, tf32)
+    if torch.compiler.is_compiling() and not _transformed():
+        return _op(x, h0, c0, weights, lengths, resets, cell, directions, tf32)
     return route(x, h0, c0, weights, lengths, resets, cell, directions, tf32)
 
 
@@ -199,10 +199,10 @@ def route(
 
     ``c_n`` of a cell without a cell state is of shape ``[0]``.
     """
-    transformed = torch._C._are_functorch_transforms_active()
+    transformed = _transformed()
     if forward_ad._current_level >= 0 or (transformed and torch.compiler.is_compiling()):
-        # Plain torch has every derivative: in forward mode, and where the compiler traces through a
-        # transform, which it does wrongly (gradients of zero, no error) for autograd Functions.
+        # Plain torch has every derivative: in forward mode, and where a compiler traces through a
+        # transform, which for an autograd Function gives gradients of zero and no error.
         y, h_n, c_n = reference.layer(x, h0, c0, weights, lengths, resets, cell, directions)
         return y, h_n, y.new_empty(0) if c_n is None else c_n
     if transformed:
@@ -221,7 +221,12 @@ def route(
     )[:3]  # fmt: skip
 
 
-_exported = _export.define(route)
+_op = _traced.define(route)
+
+
+def _transformed() -> bool:
+    """Whether forward mode or a transform of :mod:`torch.func` is at work."""
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
 
 
 def _any_requires_grad(

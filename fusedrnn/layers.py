@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence
 
-from fusedrnn import _checks, _packed, functional
+from fusedrnn import _checks, _ops, _packed, functional
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -28,6 +28,26 @@ _CELLS = {"RNN_TANH": "elman_tanh", "RNN_RELU": "elman_relu", "LSTM": "lstm", "G
 
 class _Recurrent(nn.RNNBase):
     """What the three share: checks, and a stack of calls to :func:`fusedrnn.functional.layer`."""
+
+    def __init__(
+        self,
+        mode: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        _checks.constructor(input_size, hidden_size, bias, batch_first)
+        super().__init__(
+            mode, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional,
+            proj_size, device, dtype,
+        )  # fmt: skip
 
     def forward(
         self,
@@ -82,7 +102,6 @@ class _Recurrent(nn.RNNBase):
             return y.squeeze(1), self._join(h_n.squeeze(1), None if c_n is None else c_n.squeeze(1))
         return y.transpose(0, 1) if swap else y, self._join(h_n, c_n)
 
-    @torch.no_grad()
     def step(self, x_t: Tensor, state: Any = None) -> tuple[Tensor, Any]:
         """One streaming step, without autograd and without dropout.
 
@@ -101,6 +120,27 @@ class _Recurrent(nn.RNNBase):
             raise RuntimeError(
                 "expected a layer of one direction for step(), got bidirectional=True"
             )
+        before = torch.is_grad_enabled()
+        torch._C._set_grad_enabled(False)  # a context manager costs as much as the rest of this
+        try:
+            if _checks.plain_cpu(x_t):
+                try:
+                    return self._native_step(x_t, state)
+                except RuntimeError:
+                    pass  # the op refused the arguments: take the way that says what forward says
+            return self._general_step(x_t, state)
+        finally:
+            torch._C._set_grad_enabled(before)
+
+    def _native_step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """All layers in one call, which checks its arguments itself and is not traced."""
+        h, c = self._split(state)
+        own: dict[str, Any] = self._parameters
+        weights = [own[n] if n in own else getattr(self, n) for n in self._flat_weights_names]
+        y, h, c = _ops.layer_step(x_t, h, c, weights, _CELLS[self.mode], self.num_layers)
+        return y, self._join(h, c)
+
+    def _general_step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
         batched = self._is_batched(x_t.unsqueeze(0))
         h0, c0 = _checks.state_dims(*self._split(state), batched)
         weights = self._weights()

@@ -137,6 +137,8 @@ def test_subclasses_are_left_alone():
     fusedrnn.from_torch(model)
     assert type(model[0]) is Special
     assert type(model[1]) is fusedrnn.LSTM
+    alone = Special(3, 4)
+    assert fusedrnn.from_torch(alone) is alone
 
 
 def test_a_converted_layer_can_be_saved_and_moved():

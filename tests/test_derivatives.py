@@ -24,6 +24,7 @@ pytestmark = [
         "ignore:.torch.jit.script(_method)?. is deprecated:DeprecationWarning"
     ),
     pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning"),
     pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning"),
 ]
 
@@ -413,6 +414,23 @@ def test_compile_token_ids_and_automatic_dynamic_shapes(name):
         close(
             forward_and_gradients(compiled, module, ids), forward_and_gradients(module, module, ids)
         )
+
+
+@layers
+def test_double_backward_of_a_compiled_graph(name):
+    """The op in the graph dissolves at run time, so a graph that is run as it is has every derivative.
+
+    (AOTAutograd, which the other backends are built on, refuses to differentiate twice.)
+    """
+    torch._dynamo.reset()
+    module = build(name)
+    x = torch.randn(4, 2, I, dtype=F64, requires_grad=True)
+
+    def penalty(function):
+        (dx,) = grad(function(x)[0].sum(), x, create_graph=True)
+        return grad(dx.square().sum(), [x, module.weight_hh_l0])
+
+    close(penalty(torch.compile(module, fullgraph=True, backend="eager")), penalty(module))
 
 
 @layers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 
 import pytest
 import torch
@@ -19,10 +20,11 @@ from oracle import (
     weights_of,
 )
 
-from fusedrnn import functional, reference
+from fusedrnn import _C, _ops, functional, reference
 from fusedrnn.tolerances import check
 
 F64 = torch.float64
+EXAMPLES = int(os.environ.get("FUSEDRNN_TEST_EXAMPLES", "150"))  # fewer where this file runs again
 
 
 @st.composite
@@ -54,7 +56,7 @@ def layers(draw):
 
 
 @settings(
-    max_examples=150, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=EXAMPLES, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
 )
 @given(layers())
 def test_every_option_against_every_other(args):
@@ -189,19 +191,54 @@ def test_changing_a_saved_tensor_is_caught(cell):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_nothing_is_recorded_or_saved_without_need(cell):
+def test_nothing_is_saved_without_need(cell, monkeypatch):
+    """Only a call that will be differentiated keeps what backward needs."""
+    saves = []
+
+    def layer_forward(*args):
+        saves.append(args[8])
+        return native(*args)
+
+    native = _ops.layer_forward
+    monkeypatch.setattr(_ops, "layer_forward", layer_forward)
     x, w = torch.randn(4, 3, 5), weights_of(cell, 5, 6, dtype=torch.float32)
+    frozen = [t.detach() for t in w]
     with torch.no_grad():
         assert functional.layer(x, None, None, w, None, None, cell, 1)[0].grad_fn is None
-    y = functional.layer(x, None, None, [t.detach() for t in w], None, None, cell, 1)[0]
-    assert y.grad_fn is None
+    assert functional.layer(x, None, None, frozen, None, None, cell, 1)[0].grad_fn is None
+    assert functional.layer(x, None, None, w, None, None, cell, 1)[0].grad_fn is not None
+    assert saves == [False, False, True]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_nothing_is_computed_without_need(cell, monkeypatch):
+    """Absent gradients stay absent, and dx is computed only for an input that wants it."""
+    asked = []
+
+    def layer_backward(*args):
+        asked.append(([g is not None for g in args[:3]], args[15]))
+        return native(*args)
+
+    native = _ops.layer_backward
+    monkeypatch.setattr(_ops, "layer_backward", layer_backward)
+    w = weights_of(cell, 5, 6, dtype=torch.float32)
+    for wanted in (False, True):
+        x = torch.randn(4, 3, 5, requires_grad=wanted)
+        functional.layer(x, None, None, w, None, None, cell, 1)[0].sum().backward()
+        assert (x.grad is not None) == wanted
+    assert asked == [([True, False, False], False), ([True, False, False], True)]
+
+
+def test_the_forced_instruction_set_is_the_one_in_use():
+    """Without $FUSEDRNN_ISA, the best one that this machine runs."""
+    assert _C.isa() == os.environ.get("FUSEDRNN_ISA", _C.available_isas()[-1])
 
 
 def test_the_three_functions():
     """The public functions are the layer with the names of their cells."""
     torch.manual_seed(0)
     x, lengths, resets = torch.randn(4, 3, 5), *random_options(4, 3)
-    for cell in CELLS:
+    for cell in ("elman_tanh", "elman_relu", "lstm", "gru"):
         w = weights_of(cell, 5, 6, 2, dtype=torch.float32)
         h0, c0 = states_of(cell, 3, 6, 2, dtype=torch.float32)
         options = {"directions": 2, "lengths": lengths, "resets": resets}

@@ -130,7 +130,7 @@ def test_each_instruction_set(isa):
     run = subprocess.run(
         command,
         cwd=here.parent,
-        env={**os.environ, "FUSEDRNN_ISA": isa},
+        env={**os.environ, "FUSEDRNN_ISA": isa, "FUSEDRNN_TEST_EXAMPLES": "40"},
         capture_output=True,
         text=True,
         check=False,

@@ -10,13 +10,11 @@ namespace fusedrnn::cells {
 // are the maths of one unit (V = float) or of one register full of units (V = a vector).
 struct Lstm {
   static constexpr const char* name = "lstm";
-  static constexpr int G =
-      4;  // gates: W_ih, W_hh and the biases are G blocks of H rows, in torch's order (i f g o)
+  static constexpr int G = 4;  // gates: W_ih, W_hh and the biases are G blocks of H rows, in torch's order (i f g o)
   static constexpr int S = 4;  // values saved for backward per unit and step, beside h_t and c_t
   static constexpr int N = 4;  // gradients backward yields per unit and step
-  static constexpr bool has_cell = true;  // a state c_t that is not an output
-  static constexpr bool reads_h_prev =
-      false;  // h_{t-1} enters also unit by unit; such a cell cannot project
+  static constexpr bool has_cell = true;       // a state c_t that is not an output
+  static constexpr bool reads_h_prev = false;  // h_{t-1} enters also unit by unit; such a cell cannot project
   // Of the N gradients the run x_first .. x_first+G-1 belongs to W_ih x + b_ih, in the order of
   // gates x_gate(0) .. x_gate(G-1); the run h_first .. h_first+G-1 to W_hh h + b_hh, in the order
   // h_gate(0) .. h_gate(G-1).
@@ -29,8 +27,7 @@ struct Lstm {
   // x[G]: W_ih x_t + b_ih; a[G]: W_hh h_{t-1} + b_hh, both by gate. h_prev, c_prev: the state
   // before the step; read only where reads_h_prev, has_cell. h, c: the new state. saved[S]: out.
   template <class V>
-  FUSEDRNN_FN static void forward(const V* x, const V* a, V /*h_prev*/, V c_prev, V& h, V& c,
-                                  V* saved) {
+  FUSEDRNN_FN static void forward(const V* x, const V* a, V /*h_prev*/, V c_prev, V& h, V& c, V* saved) {
     const V i = sigmoid(x[0] + a[0]);
     const V f = sigmoid(x[1] + a[1]);
     const V g = tanh(x[2] + a[2]);
@@ -49,8 +46,8 @@ struct Lstm {
   // Only where reads_h_prev. d[N]: out, the gradients of the gates' arguments, ordered as said
   // above.
   template <class V>
-  FUSEDRNN_FN static void backward(const V* saved, V /*h*/, V /*h_prev*/, V c, V c_prev, V dh,
-                                   V& dc, V& /*dh_prev*/, V* d) {
+  FUSEDRNN_FN static void backward(const V* saved, V /*h*/, V /*h_prev*/, V c, V c_prev, V dh, V& dc, V& /*dh_prev*/,
+                                   V* d) {
     const V one = splat<V>(1);
     const V i = saved[0], f = saved[1], g = saved[2], o = saved[3];
     const V t = tanh(c);  // computed again: one value less to save per unit and step

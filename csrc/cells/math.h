@@ -75,8 +75,7 @@ template <>
 struct ExpConstants<float> {
   static constexpr int kMantissa = 23;
   static constexpr int32_t kBias = 127, kSign = INT32_MIN;
-  static constexpr float kMagic =
-      12582912.f;  // 1.5 * 2^23: adding it rounds to the nearest integer
+  static constexpr float kMagic = 12582912.f;  // 1.5 * 2^23: adding it rounds to the nearest integer
   static constexpr float kLog2e = 1.44269504089f;
   static constexpr float kLn2Hi = 0.693359375f;  // exact in 9 bits, so n * kLn2Hi is exact
   static constexpr float kLn2Lo = -2.12194440e-4f;

@@ -61,6 +61,7 @@ template <class T>
 struct BackwardRow {
   const T *saved, *h, *h_prev, *c, *c_prev, *dy, *dy_more, *carry_c_in, *carry_h_in;
   T *carry_c_out, *carry_h_out, *d;
+  bool d_is_bf16;
 };
 
 template <class Cell, class T, class Lanes>
@@ -85,8 +86,16 @@ FUSEDRNN_INLINE void backward_block(const BackwardRow<T>& p, int64_t H, Lanes la
     carry_c = lanes.get(p.carry_c_in + j);
   }
   Cell::backward(saved, h, hp, c, cp, dh, carry_c, carry_h, d);
-  FUSEDRNN_UNROLL
-  for (int k = 0; k < Cell::N; k++) lanes.put(p.d + k * H + j, d[k]);
+  if constexpr (sizeof(T) == 4)
+    if (p.d_is_bf16) {
+      uint16_t* to = reinterpret_cast<uint16_t*>(p.d) + j;
+      FUSEDRNN_UNROLL
+      for (int k = 0; k < Cell::N; k++) store_half(to + k * H, narrow(bf16_bits(d[k])), width);
+    }
+  if (!p.d_is_bf16) {
+    FUSEDRNN_UNROLL
+    for (int k = 0; k < Cell::N; k++) lanes.put(p.d + k * H + j, d[k]);
+  }
   if constexpr (Cell::has_cell) lanes.put(p.carry_c_out + j, carry_c);
   if constexpr (Cell::reads_h_prev) lanes.put(p.carry_h_out + j, carry_h);
 }
@@ -113,6 +122,7 @@ void backward_tile(const BackwardStep<T>& s, const T* acc, int64_t first, int64_
     if (s.dy.base || s.dy.table) p.dy = s.dy.at(r);
     if (s.dy_more.base || s.dy_more.table) p.dy_more = s.dy_more.at(r);
     p.d = s.d.at(r);
+    p.d_is_bf16 = s.d_is_bf16;
     for (int u = 0; u < panel.blocks; u++, acc += L) {
       const int64_t block = panel.block + u;
       if (block < whole)

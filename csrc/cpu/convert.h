@@ -2,8 +2,8 @@
 // turn every NaN into a quiet NaN. Integer arithmetic on vectors, so no hardware support is needed; where the compiler
 // has the instruction for f16 it is used.
 #pragma once
-#include "simd.h"
 #include "../layer.h"
+#include "simd.h"
 
 namespace fusedrnn::cpu::FUSEDRNN_ISA {
 namespace {
@@ -31,7 +31,7 @@ FUSEDRNN_INLINE VecU f16_bits(VecF x) {
   return __builtin_convertvector((VecHalf)h, VecU);
 }
 FUSEDRNN_INLINE VecF f16_value(VecU h) {
-  return _mm512_maskz_cvtph_ps(0xffff, (__m256i)__builtin_convertvector(h, VecHalf));
+  return _mm512_maskz_cvtph_ps(0xffff, (__m256i) __builtin_convertvector(h, VecHalf));
 }
 #else
 FUSEDRNN_INLINE VecU f16_bits(VecF x) {
@@ -65,6 +65,23 @@ FUSEDRNN_INLINE VecF round_to(DType storage, VecF x) {
   return x;
 }
 FUSEDRNN_INLINE Vec<double> round_to(DType, Vec<double> x) { return x; }
+
+// `count` half-width numbers, 0 < count <= kLanes<float>; the other lanes read as 0.
+FUSEDRNN_INLINE VecHalf load_half(const uint16_t* p, int64_t count) {
+  if (count == kLanes<float>) return *reinterpret_cast<const VecHalfLoose*>(p);
+  uint16_t b[kLanes<float>] = {};
+  __builtin_memcpy(b, p, count * sizeof(uint16_t));
+  return *reinterpret_cast<const VecHalfLoose*>(b);
+}
+FUSEDRNN_INLINE void store_half(uint16_t* p, VecHalf v, int64_t count) {
+  if (count == kLanes<float>) {
+    *reinterpret_cast<VecHalfLoose*>(p) = v;
+    return;
+  }
+  uint16_t b[kLanes<float>];
+  *reinterpret_cast<VecHalfLoose*>(b) = v;
+  __builtin_memcpy(p, b, count * sizeof(uint16_t));
+}
 
 FUSEDRNN_INLINE VecU widen(VecHalf h) { return __builtin_convertvector(h, VecU); }
 FUSEDRNN_INLINE VecHalf narrow(VecU u) { return __builtin_convertvector(u, VecHalf); }

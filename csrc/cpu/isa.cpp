@@ -7,9 +7,9 @@
 #include "backend.h"
 
 #if defined(__x86_64__)
-#define FUSEDRNN_ISAS(X)                                         \
-  X("x86-64-v2", isa_v2, __builtin_cpu_supports("x86-64-v2"))   \
-  X("x86-64-v3", isa_v3, __builtin_cpu_supports("x86-64-v3"))   \
+#define FUSEDRNN_ISAS(X)                                      \
+  X("x86-64-v2", isa_v2, __builtin_cpu_supports("x86-64-v2")) \
+  X("x86-64-v3", isa_v3, __builtin_cpu_supports("x86-64-v3")) \
   X("x86-64-v4", isa_v4, __builtin_cpu_supports("x86-64-v4"))
 #else
 #define FUSEDRNN_ISAS(X) X("baseline", isa_baseline, true)
@@ -17,11 +17,11 @@
 
 namespace fusedrnn::cpu {
 
-#define FUSEDRNN_DECLARE(name, space, supported)             \
-  namespace space {                                          \
-  void forward(const ForwardArgs&, const Threads&);          \
-  void backward(const BackwardArgs&, const Threads&);        \
-  bool step(const ForwardArgs&, const Threads&);             \
+#define FUSEDRNN_DECLARE(name, space, supported)      \
+  namespace space {                                   \
+  void forward(const ForwardArgs&, const Threads&);   \
+  void backward(const BackwardArgs&, const Threads&); \
+  bool step(const ForwardArgs&, const Threads&);      \
   }
 FUSEDRNN_ISAS(FUSEDRNN_DECLARE)
 
@@ -64,8 +64,8 @@ const Kernels& choose() {
         if (std::strcmp(a.names[i], forced) == 0 && k.isa == a.names[i]) return k;
       list += (i ? ", " : "") + std::string(a.names[i]);
     }
-    throw std::runtime_error("FUSEDRNN_ISA is \"" + std::string(forced) + "\"; available on this machine: " +
-                             (list.empty() ? "none" : list));
+    throw std::runtime_error("FUSEDRNN_ISA is \"" + std::string(forced) +
+                             "\"; available on this machine: " + (list.empty() ? "none" : list));
   }
   if (!a.best) throw std::runtime_error("this processor runs none of the instruction sets fusedrnn was built for");
   return *a.best;

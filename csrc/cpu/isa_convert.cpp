@@ -14,24 +14,7 @@ FUSEDRNN_INLINE void by_vectors(int64_t n, F&& f) {
   if (i < n) f(i, int(n - i));
 }
 
-FUSEDRNN_INLINE VecHalf load_half(const uint16_t* p, int count) {
-  if (count == L) return *reinterpret_cast<const VecHalfLoose*>(p);
-  uint16_t b[L] = {};
-  __builtin_memcpy(b, p, count * sizeof(uint16_t));
-  return *reinterpret_cast<const VecHalfLoose*>(b);
-}
-FUSEDRNN_INLINE void store_half(uint16_t* p, VecHalf v, int count) {
-  if (count == L) {
-    *reinterpret_cast<VecHalfLoose*>(p) = v;
-    return;
-  }
-  uint16_t b[L];
-  *reinterpret_cast<VecHalfLoose*>(b) = v;
-  __builtin_memcpy(p, b, count * sizeof(uint16_t));
-}
-FUSEDRNN_INLINE VecF load_float(const float* p, int count) {
-  return count == L ? load(p) : load_part(p, count);
-}
+FUSEDRNN_INLINE VecF load_float(const float* p, int count) { return count == L ? load(p) : load_part(p, count); }
 
 template <bool kBf16>
 FUSEDRNN_INLINE VecF value(VecHalf h) {

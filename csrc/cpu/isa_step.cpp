@@ -11,8 +11,7 @@
 namespace fusedrnn::cpu::FUSEDRNN_ISA {
 namespace {
 
-constexpr int64_t kWeightsPerThread =
-    1 << 19;  // elements below which a second thread costs more than it brings
+constexpr int64_t kWeightsPerThread = 1 << 19;  // elements below which a second thread costs more than it brings
 
 // Lanes 0 .. L/2-1: sums of neighbours of a; the rest: of b.
 template <class T>
@@ -41,8 +40,7 @@ FUSEDRNN_INLINE Vec<T> sums(Vec<T> (&acc)[kLanes<T>]) {
 // acc[u] += rows[min(u, last)] * v, lane by lane, over k elements. Rows past the last are read
 // again and not used.
 template <class T>
-FUSEDRNN_INLINE void multiply_rows(Vec<T> (&acc)[kLanes<T>], const T* rows, int64_t last,
-                                   const T* v, int64_t k) {
+FUSEDRNN_INLINE void multiply_rows(Vec<T> (&acc)[kLanes<T>], const T* rows, int64_t last, const T* v, int64_t k) {
   constexpr int L = kLanes<T>;
   const T* row[L];
   FUSEDRNN_UNROLL
@@ -125,8 +123,7 @@ struct Step {
 
 template <class T>
 using Run = void (*)(const Step<T>&, int64_t, int64_t);
-#define FUSEDRNN_RUN(C) \
-  [](const Step<T>& s, int64_t b, int64_t e) { s.template blocks<cells::C>(b, e); },
+#define FUSEDRNN_RUN(C) [](const Step<T>& s, int64_t b, int64_t e) { s.template blocks<cells::C>(b, e); },
 
 template <class T>
 struct Job {
@@ -157,8 +154,8 @@ void step_of(const ForwardArgs& a, const Threads& threads) {
 
 bool step(const ForwardArgs& a, const Threads& threads) {
   constexpr int64_t kRows = 4;  // from here on packing pays
-  const bool whole = a.n.T == 1 && a.n.D == 1 && a.n.B > 0 && a.n.B < kRows && !a.w[0].hr &&
-                     !a.lengths && !a.resets && !a.gates && !a.cells;
+  const bool whole = a.n.T == 1 && a.n.D == 1 && a.n.B > 0 && a.n.B < kRows && !a.w[0].hr && !a.lengths && !a.resets &&
+                     !a.gates && !a.cells;
   if (!whole) return false;
   if (a.dtype == DType::f32)
     step_of<float>(a, threads);

@@ -9,7 +9,8 @@
 namespace fusedrnn::cpu::FUSEDRNN_ISA {
 namespace {
 
-// `blocks` blocks of units in near-equal panels of at most `most` blocks, at least `least` panels if there are blocks enough.
+// `blocks` blocks of units in near-equal panels of at most `most` blocks, at least `least` panels if there are blocks
+// enough.
 struct Panels {
   int64_t blocks, count;
   Panels() : blocks(0), count(0) {}
@@ -39,9 +40,8 @@ constexpr int64_t kLongestRun = 1024;
 // [rows][nv * L]. before(first row, rows) runs before each tile is multiplied. Long sums are cut into runs of k, the
 // partial sums wait in `wait` [count][kMaxColumns * L].
 template <class T, class Before, class F>
-FUSEDRNN_INLINE void multiply_panel(const RowView<const T>& a, int64_t first, int64_t count, const T* w, int nv, int64_t K,
-                                    T* wait, Before&& before, F&& f) {
-  const Tiles<T>& tile = tiles<T>();
+FUSEDRNN_INLINE void multiply_panel(const Tiles<T>& tile, const RowView<const T>& a, int64_t first, int64_t count,
+                                    const T* w, int nv, int64_t K, T* wait, Before&& before, F&& f) {
   const int64_t width = nv * kLanes<T>;
   const int64_t runs = max64(1, ceil_div(K, kLongestRun));
   for (int64_t i = 0; i < runs; i++) {
@@ -61,12 +61,13 @@ FUSEDRNN_INLINE void multiply_panel(const RowView<const T>& a, int64_t first, in
   }
 }
 
-// c(i)[0 .. width) = (add ? c(i) : bias or 0) + a(i)[0 .. K) * w for the rows i < count, where a(i) = a[i] + a_offset and
-// c(i) = c[i] + c_offset. Only the first `width` columns of the panel are written, width <= nv * L. spare: [kMaxRows][nv * L].
+// c(i)[0 .. width) = (add ? c(i) : bias or 0) + a(i)[0 .. K) * w for the rows i < count, where a(i) = a[i] + a_offset
+// and c(i) = c[i] + c_offset. Only the first `width` columns of the panel are written, width <= nv * L. spare:
+// [kMaxRows][nv * L].
 template <class T>
-FUSEDRNN_INLINE void rows_times_panel(const T* const* a, int64_t a_offset, T* const* c, int64_t c_offset, int64_t count,
-                                      const T* w, int nv, int64_t K, int64_t width, const T* bias, bool add, T* spare) {
-  const Tiles<T>& tile = tiles<T>();
+FUSEDRNN_INLINE void rows_times_panel(const Tiles<T>& tile, const T* const* a, int64_t a_offset, T* const* c,
+                                      int64_t c_offset, int64_t count, const T* w, int nv, int64_t K, int64_t width,
+                                      const T* bias, bool add, T* spare) {
   constexpr int L = kLanes<T>;
   const bool whole = width == nv * L;
   split_rows(count, max_rows(nv), [&](int64_t r, int rows) __attribute__((always_inline)) {
@@ -103,6 +104,37 @@ FUSEDRNN_INLINE void prefetch(const void* p, int64_t bytes, bool write) {
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(q + i, 1, 3);
   else
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(q + i, 0, 3);
+}
+
+// Whether products are made of pairs of bf16 (tile.h): the number of elements in a cell of a factor. Pairs must not
+// straddle rows or gates, so the sizes that are summed over have to be even.
+template <class T>
+FUSEDRNN_INLINE int cell_elements(DType storage, bool projects, bool even) {
+  return sizeof(T) == 4 && storage == DType::bf16 && !projects && even && bf16_tiles() ? 2 : 1;
+}
+template <class T>
+FUSEDRNN_INLINE const Tiles<T>& tiles_of(int elements) {
+  if constexpr (sizeof(T) == 4)
+    if (elements == 2) return *bf16_tiles();
+  return tiles<T>();
+}
+// Cells that hold bf16, as what they are, and the other way round.
+template <class T>
+FUSEDRNN_INLINE const uint16_t* as_bf16(const T* p) {
+  return reinterpret_cast<const uint16_t*>(p);
+}
+template <class T>
+FUSEDRNN_INLINE const T* as_cells(const void* bf16, int64_t element) {
+  return reinterpret_cast<const T*>(static_cast<const uint16_t*>(bf16) + element);
+}
+
+// The rows of a left factor that other cores have just written: asked for all at once, they arrive together; the products
+// would wait for them line by line.
+constexpr int64_t kPrefetchBytes = 16 << 10;
+template <class T>
+FUSEDRNN_INLINE void prefetch_rows(const RowView<const T>& a, int64_t first, int64_t count, int64_t K) {
+  if (count * K * int64_t(sizeof(T)) > kPrefetchBytes) return;
+  for (int64_t r = first; r < first + count; r++) prefetch(a.at(r), K * sizeof(T), false);
 }
 
 template <class T>

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "team.h"
+
 namespace fusedrnn::cpu {
 
 namespace {
@@ -16,13 +18,15 @@ Split choose_split(const Dims& n, int gates, int64_t unit_blocks, int element_by
     return {int(std::max<int64_t>(1, std::min<int64_t>(forced.groups, n.B))),
             int(std::min<int64_t>(forced.parts, unit_blocks))};
   // Rough costs in nanoseconds; only their order of magnitude matters.
-  const double flops_per_ns = element_bytes == 8 ? 50 : 100, barrier = 100, start = 1000;
+  const double flops_per_ns = element_bytes == 8 ? 50 : 100, start = 1000;
   const double private_cache = 768 << 10, stream_bytes_per_ns = 30;
   const double unit = 2.0 * double(gates) * double(n.H) * double(n.P);  // flops of one row's step
   const double weights = double(gates) * double(n.H) * double(n.P) * element_bytes;
   const double whole = double(n.T) * double(n.B) * unit * (1 + double(n.I) / double(n.P)) / flops_per_ns;
   Split best = {1, 1};
   if (threads <= 1 || n.B == 0 || whole < 8 * start) return best;
+  // After a phase the other cores' shares of the state are fetched from them, which takes about as long again.
+  const double barrier = 2 * phase_cost();
   double least = 1e300;
   for (int parts = 1; parts <= std::min<int64_t>(threads, unit_blocks); parts++) {
     const int groups = int(std::min<int64_t>(threads / parts, n.B));
@@ -72,8 +76,8 @@ void Schedule::fill() {
     const int64_t s = lengths_[b] == 0 ? --ended : --count_[lengths_[b] - 1];
     order_[begin_[s % groups_] + s / groups_] = int32_t(b);
   }
-  // The counts were used up as cursors: count_[t] now is where the rows of length t+1 begin, that is, the number of rows
-  // longer than t+1.
+  // The counts were used up as cursors: count_[t] now is where the rows of length t+1 begin, that is, the number of
+  // rows longer than t+1.
   for (int64_t t = n_.T - 1; t > 0; t--) count_[t] = count_[t - 1];
   count_[0] = int32_t(ended);
 }

@@ -19,8 +19,8 @@ void force_split(Split split);
 Split choose_split(const Dims& n, int gates, int64_t unit_blocks, int element_bytes, int threads);
 
 // The rows of the batch in the order they are worked on: group by group, longest first in each. Position r of the order
-// is row order[r] of the batch (r itself where order is null). At step t the rows of group g that have not ended are the
-// first active(g, t) of its positions begin(g) .. begin(g+1).
+// is row order[r] of the batch (r itself where order is null). At step t the rows of group g that have not ended are
+// the first active(g, t) of its positions begin(g) .. begin(g+1).
 class Schedule {
  public:
   // Takes what it needs from the arena; with a counting arena nothing is read or written.

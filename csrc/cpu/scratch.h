@@ -26,8 +26,9 @@ class Arena {
   size_t used_ = 0;
 };
 
-// Calls use(ctx, block) with a block of at least `bytes`, contents undefined, aligned to 64 bytes. Throws std::bad_alloc
-// before the call. (A function and not an object: the files built per instruction set then need no unwinding.)
+// Calls use(ctx, block) with a block of at least `bytes`, contents undefined, aligned to 64 bytes. Throws
+// std::bad_alloc before the call. (A function and not an object: the files built per instruction set then need no
+// unwinding.)
 void with_scratch(size_t bytes, void (*use)(void* ctx, char* block), void* ctx);
 
 }  // namespace fusedrnn::cpu

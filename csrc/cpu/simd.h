@@ -16,7 +16,8 @@
 #define FUSEDRNN_INLINE inline __attribute__((always_inline))
 #define FUSEDRNN_UNROLL _Pragma("GCC unroll 16")
 
-// Keeps a vector in a register. GCC would otherwise read it again, as a memory operand of every multiply-add that uses it.
+// Keeps a vector in a register. GCC would otherwise read it again, as a memory operand of every multiply-add that uses
+// it.
 #if defined(__AVX512F__)
 #define FUSEDRNN_PIN(x) asm("" : "+v"(x))
 #elif defined(__x86_64__)

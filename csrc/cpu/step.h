@@ -18,14 +18,16 @@ struct RowView {
   }
 };
 
-// H units are cut into blocks of kLanes (the last one may be narrower), blocks into panels of at most kMaxColumns vectors.
+// H units are cut into blocks of kLanes (the last one may be narrower), blocks into panels of at most kMaxColumns
+// vectors.
 struct Panel {
   int64_t block;  // first block
   int blocks;
 };
 
-// Forward. All views are indexed by row of the step; acc, x and h_bias hold whole vectors, laid out [block][gate][lane];
-// h, c, h_prev, c_prev are [H]; saved is [block][slot][width of the block]. A view with a null base and table is not used.
+// Forward. All views are indexed by row of the step; acc, x and h_bias hold whole vectors, laid out
+// [block][gate][lane]; h, c, h_prev, c_prev are [H]; saved is [block][slot][width of the block]. A view with a null
+// base and table is not used.
 template <class T>
 struct ForwardStep {
   int64_t H;
@@ -35,13 +37,15 @@ struct ForwardStep {
   RowView<T> h, c, saved;
 };
 
-// Backward. d is [N][H]: the gradients one after another, so that each run (cells/lstm.h) is contiguous. carry_c, carry_h
-// are [H]: the gradients of c_t and the direct part of that of h_t, from the next step; read from *_in, written to *_out.
+// Backward. d is [N][H]: the gradients one after another, so that each run (cells/lstm.h) is contiguous. carry_c,
+// carry_h are [H]: the gradients of c_t and the direct part of that of h_t, from the next step; read from *_in, written
+// to *_out.
 template <class T>
 struct BackwardStep {
   int64_t H;
   RowView<const T> saved, h, h_prev, c, c_prev, dy, dy_more, carry_c_in, carry_h_in;
   RowView<T> carry_c_out, carry_h_out, d;
+  bool d_is_bf16;  // d holds bf16 in place of T; its ld still counts T
 };
 
 // A cell's constants and its maths over tiles. acc: [rows][panel.blocks * G * L] (forward, W_hh h) or

@@ -13,11 +13,11 @@
 namespace fusedrnn::cpu {
 namespace {
 
-constexpr int kSpins = 1000;                  // some 10 us, then yield
-constexpr int kStartSpins = 100;              // the leader holds the first phase for the others, some 2 us
-constexpr int64_t kLongWait = 200'000;        // ns; a shorter wait is uneven work or a hiccup
-constexpr double kLongShare = 0.2;            // and so is a wait below this share of the time since the last one
-std::atomic<int> most_alone{16};              // the longest time alone, in lengths of the wait
+constexpr int kSpins = 1000;            // some 10 us, then yield
+constexpr int kStartSpins = 100;        // the leader holds the first phase for the others, some 2 us
+constexpr int64_t kLongWait = 200'000;  // ns; a shorter wait is uneven work or a hiccup
+constexpr double kLongShare = 0.2;      // and so is a wait below this share of the time since the last one
+std::atomic<int> most_alone{16};        // the longest time alone, in lengths of the wait
 
 void pause() {
 #if defined(__x86_64__)
@@ -32,21 +32,22 @@ int64_t now() {
       .count();
 }
 
-// Waits until ready() holds. True if it had to yield.
+// Waits until ready() holds. The time spent, or 0 if it did not come to yielding.
 template <class F>
-bool wait_until(F&& ready) {
+int64_t wait_until(F&& ready) {
   for (int i = 0; i < kSpins; i++) {
-    if (ready()) return false;
+    if (ready()) return 0;
     pause();
   }
+  const int64_t begin = now();
   while (!ready()) sched_yield();
-  return true;
+  return now() - begin;
 }
 
 // Until when calls stay on their own thread, because another one was waited for.
 std::atomic<int64_t> alone_until{0};
-// How many times as long as the last wait that was: doubles while waits follow each other, so that a hiccup costs little
-// and a neighbour that stays is tried rarely.
+// How many times as long as the last wait that was: doubles while waits follow each other, so that a hiccup costs
+// little and a neighbour that stays is tried rarely.
 std::atomic<int> alone_factor{1};
 
 }  // namespace
@@ -60,14 +61,18 @@ struct TeamState {
 
   alignas(64) std::atomic<int> arrived{0};
   alignas(64) std::atomic<bool> finished{false};
-  // How many members phase p has, in slot p % 2, written by the leader before it ends phase p-1. It carries its phase,
-  // because a member that phase p leaves out may come to read the slot when it speaks of a later phase already.
-  alignas(64) std::atomic<int64_t> members[2] = {pack(0, 1), pack(1, 1)};
-  static constexpr int64_t pack(int64_t phase, int size) { return phase * (2 * kMaxTeam) + size; }
+  // A word carries a phase and how many members that phase has; only the leader knows the latter.
   struct alignas(64) Slot {
-    std::atomic<int64_t> done{0};    // phases ended
-    std::atomic<int64_t> first{-1};  // first phase with a share since it was last left out; -1: not yet known
+    std::atomic<int64_t> done{0};             // the phase after the last one this member has ended
+    std::atomic<int64_t> first{pack(-1, 1)};  // first phase with a share since it was last left out; -1: not yet known
+    // The leader's: phase p in word p % 2, written before its share of phase p-1 is called done. Two, because a member
+    // may come to read the word of phase p when the leader is through with its share of p already.
+    std::atomic<int64_t> said[2] = {pack(0, 1), pack(1, 1)};
   };
+  static constexpr int64_t pack(int64_t phase, int size) { return phase * (2 * kMaxTeam) + size; }
+  static constexpr int64_t phase_of(int64_t word) { return (word - 1) >> 7; }
+  static constexpr int size_of(int64_t word) { return int((word - 1) & 127) + 1; }
+  static_assert(kMaxTeam == 64);
   Slot slots[kMaxTeam];
 
   TeamState(int limit_, void (*work_)(void*, Member&), void* ctx_) : limit(limit_), work(work_), ctx(ctx_) {}
@@ -84,9 +89,8 @@ struct TeamState {
       return;
     }
     for (int i = 0; i < kStartSpins && arrived.load(std::memory_order_relaxed) < limit; i++) pause();
-    const int size = present();
-    members[0].store(pack(0, size), std::memory_order_relaxed);
-    admit(1, size, 0);
+    m.size_ = present();
+    admit(1, m.size_, 0);
     work(ctx, m);
     ended_at = now();
     finished.store(true, std::memory_order_release);
@@ -96,12 +100,12 @@ struct TeamState {
   bool admitted(Member& m, int64_t p) {
     const Slot& slot = slots[m.rank_];
     wait_until([&] {
-      return slot.first.load(std::memory_order_acquire) >= p || finished.load(std::memory_order_acquire);
+      return phase_of(slot.first.load(std::memory_order_acquire)) >= p || finished.load(std::memory_order_acquire);
     });
-    m.first_ = slot.first.load(std::memory_order_acquire);
-    if (m.first_ >= p) return true;
-    m.first_ = INT64_MAX;
-    return false;
+    const int64_t first = slot.first.load(std::memory_order_acquire);
+    m.first_ = phase_of(first) >= p ? phase_of(first) : INT64_MAX;
+    m.size_ = size_of(first);
+    return m.first_ != INT64_MAX;
   }
 
   // Leader: who can take part now.
@@ -110,34 +114,39 @@ struct TeamState {
     alone_for = 0;
     return std::min(arrived.load(std::memory_order_relaxed), limit);
   }
-  // Leader: tells members from .. to-1 that they have a share from phase p on.
-  void admit(int from, int to, int64_t p) {
-    for (int r = from; r < to; r++) slots[r].first.store(p, std::memory_order_release);
+  // Leader: tells members from .. size-1 that they have a share from phase p on, together with the others.
+  void admit(int from, int size, int64_t p) {
+    for (int r = from; r < size; r++) slots[r].first.store(pack(p, size), std::memory_order_release);
   }
 
-  void leave(Member& m) {
+  void leave(Member& m) { m.rank_ == 0 ? leave_leader(m) : leave_member(m); }
+
+  void leave_leader(Member& m) {
     const int64_t next_phase = m.phase_;
-    const bool leader = m.rank_ == 0;
-    const int next = leader ? present() : 0;
-    if (leader) members[next_phase & 1].store(pack(next_phase, next), std::memory_order_relaxed);
-    if (m.size_ > 1) {
-      slots[m.rank_].done.store(next_phase, std::memory_order_release);
-      bool yielded = false;
-      const int64_t begin = now_if(leader, m, next_phase);
-      for (int r = 0; r < m.size_; r++)
-        yielded |= wait_until([&] { return slots[r].done.load(std::memory_order_acquire) >= next_phase; });
-      if (leader && yielded) judge(begin);
+    const int size = m.size_;
+    m.size_ = present();
+    if (size > 1) {
+      slots[0].said[next_phase & 1].store(pack(next_phase, m.size_), std::memory_order_relaxed);
+      slots[0].done.store(next_phase, std::memory_order_release);
+      int64_t waited = 0;
+      for (int r = 1; r < size; r++)
+        waited += wait_until([&] { return slots[r].done.load(std::memory_order_acquire) >= next_phase; });
+      if (waited > 0) judge(now() - waited);
     }
     // Only now may newcomers start: they would otherwise run beside shares of the phase that just ended.
-    if (leader) admit(m.size_, next, next_phase);
+    admit(size, m.size_, next_phase);
   }
-  // The time, if the leader is about to wait.
-  int64_t now_if(bool leader, const Member& m, int64_t phase) {
-    if (!leader) return 0;
-    for (int r = 1; r < m.size_; r++)
-      if (slots[r].done.load(std::memory_order_relaxed) < phase) return now();
-    return 0;
+
+  void leave_member(Member& m) {
+    const int64_t next_phase = m.phase_;
+    slots[m.rank_].done.store(next_phase, std::memory_order_release);
+    for (int r = 0; r < m.size_; r++)
+      wait_until([&] { return slots[r].done.load(std::memory_order_acquire) >= next_phase; });
+    // A word of a later phase means that this member was left out: with it, the leader could not have come so far.
+    const int64_t word = slots[0].said[next_phase & 1].load(std::memory_order_relaxed);
+    m.size_ = phase_of(word) == next_phase ? size_of(word) : 1;
   }
+
   // Leader, after a wait that began at `begin`: whether to go alone for a while.
   void judge(int64_t begin) {
     const int64_t end = now(), wait = end - begin;
@@ -156,12 +165,33 @@ struct TeamState {
   bool enter(Member& m) {
     const int64_t p = m.phase_++;
     if (p < m.first_) return false;
-    const int64_t said = members[p & 1].load(std::memory_order_relaxed);
-    m.size_ = int(said - pack(p, 0));
-    // The slot of a phase with this member in it cannot be written again before the member has left that phase.
-    if (said / (2 * kMaxTeam) == p && m.rank_ < m.size_) return true;
+    if (m.rank_ < m.size_) return true;
     admitted(m, p + 1);  // left out
     return false;
+  }
+};
+
+// What a phase costs in this process: measured now and then, since it depends on where the cores lie.
+std::atomic<int> measured_ns{0};
+std::atomic<unsigned> team_calls{0};
+constexpr int kTrials = 12, kMeasureEvery = 512;
+
+// Empty phases before the work, in the calls that measure.
+struct Measured {
+  void (*work)(void*, Member&);
+  void* ctx;
+  static void run(void* self, Member& m) {
+    const Measured& w = *static_cast<Measured*>(self);
+    int64_t least = INT64_MAX;
+    for (int i = 0; i < kTrials; i++) {
+      const int64_t begin = now();
+      if (!m.enter()) continue;
+      const bool together = m.size() > 1;
+      m.leave();
+      if (m.rank() == 0 && together) least = std::min(least, now() - begin);
+    }
+    if (least != INT64_MAX) measured_ns.store(int(std::min<int64_t>(least, 100'000)), std::memory_order_relaxed);
+    w.work(w.ctx, m);
   }
 };
 
@@ -171,6 +201,11 @@ void Member::leave() {
 }
 
 void limit_time_alone(int lengths) { most_alone.store(lengths, std::memory_order_relaxed); }
+
+double phase_cost() {
+  const int ns = measured_ns.load(std::memory_order_relaxed);
+  return ns > 0 ? ns : 200;
+}
 
 void run_team(const Threads& threads, int limit, void (*work)(void*, Member&), void* ctx) {
   limit = std::min({limit, threads.count, kMaxTeam});
@@ -183,7 +218,9 @@ void run_team(const Threads& threads, int limit, void (*work)(void*, Member&), v
     work(ctx, alone);
     return;
   }
-  TeamState team(limit, work, ctx);
+  Measured measured = {work, ctx};
+  const bool measure = team_calls.fetch_add(1, std::memory_order_relaxed) % kMeasureEvery == 0;
+  TeamState team(limit, measure ? Measured::run : work, measure ? static_cast<void*>(&measured) : ctx);
   threads.run(limit, TeamState::body, &team);
   // The other bodies may have kept the call waiting after the work was done.
   const int64_t begin = team.ended_at;

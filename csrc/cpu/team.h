@@ -1,14 +1,14 @@
 // Threads that go through a piece of work together, phase by phase, without ever depending on each other's presence.
 //
-// The work is a function that every member runs from the start. It consists of phases; in a phase with n members, member i
-// does share i of n, and nobody starts the next phase before all shares are done. The first thread to arrive leads and
-// begins at once; a thread that arrives later skips the phases it missed and is counted in from the next one; a thread
-// that arrives after the end returns. So the work is done whether the bodies run together, one after another, in any
-// order, or not at all but for one.
+// The work is a function that every member runs from the start. It consists of phases; in a phase with n members,
+// member i does share i of n, and nobody starts the next phase before all shares are done. The first thread to arrive
+// leads and begins at once; a thread that arrives later skips the phases it missed and is counted in from the next one;
+// a thread that arrives after the end returns. So the work is done whether the bodies run together, one after another,
+// in any order, or not at all but for one.
 //
-// Waiting for a share spins for some microseconds and then yields the core. A thread that lost its core to somebody else
-// can make a phase last as long as that takes; after such a wait the leader goes on alone for several times as long, in
-// this call and in later ones, so that a busy neighbour costs a fraction and not a multiple.
+// Waiting for a share spins for some microseconds and then yields the core. A thread that lost its core to somebody
+// else can make a phase last as long as that takes; after such a wait the leader goes on alone for several times as
+// long, in this call and in later ones, so that a busy neighbour costs a fraction and not a multiple.
 #pragma once
 #include <cstdint>
 
@@ -38,6 +38,9 @@ class Member {
 
 // Runs work(ctx, member) on up to `limit` of the threads.
 void run_team(const Threads& threads, int limit, void (*work)(void* ctx, Member&), void* ctx);
+
+// What it costs to end a phase together, in nanoseconds: measured in this process, or a guess before that.
+double phase_cost();
 
 // How long a leader that waited stays alone at most, in lengths of its wait (16 unless said). For tests.
 void limit_time_alone(int lengths);

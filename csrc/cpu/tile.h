@@ -1,11 +1,11 @@
-// The register tile: the one place where multiply-adds happen. Every product of a layer (input projection, recurrence, its
-// transpose, dx, dW) is a loop over calls of these functions.
+// The register tile: the one place where multiply-adds happen. Every product of a layer (input projection, recurrence,
+// its transpose, dx, dW) is a loop over calls of these functions.
 //
 //   c[m][0 .. NV*L) = init + sum over k < K of a(m, k) * w[k][0 .. NV*L),   m < MR,   L = kLanes
 //
-// w: packed [K][NV*L], aligned to a vector. init: 0; or c itself where add; or bias[NV*L] (same for every row) where not
-// null. k runs upwards in one chain per element for tiles of 8 registers or more, else in 2, 4 or 8 interleaved chains, so
-// the bits of a row do not depend on the rows beside it unless fewer than 8/NV rows are left.
+// w: packed [K][NV*L], aligned to a vector. init: 0; or c itself where add; or bias[NV*L] (same for every row) where
+// not null. k runs upwards in one chain per element for tiles of 8 registers or more, else in 2, 4 or 8 interleaved
+// chains, so the bits of a row do not depend on the rows beside it unless fewer than 8/NV rows are left.
 #pragma once
 #include "simd.h"
 
@@ -20,19 +20,27 @@ struct Tiles {
   using Rows = void (*)(const T* const* a, const T* w, int64_t K, T* const* c, const T* bias, bool add);
   // a(m, k) = a[k * kPanelRows + m]: rows packed by pack_panels (pack.h).
   using Panel = void (*)(const T* a, const T* w, int64_t K, T* const* c, bool add);
-  Rows rows[kMaxColumns][kMaxRows];     // [NV-1][MR-1]; null where MR exceeds max_rows[NV-1]
-  Panel panel[kMaxColumns][kMaxRows];   // MR <= kPanelRows
+  Rows rows[kMaxColumns][kMaxRows];    // [NV-1][MR-1]; null where MR exceeds max_rows[NV-1]
+  Panel panel[kMaxColumns][kMaxRows];  // MR <= kPanelRows
 };
 
 extern const Tiles<float> tiles_f32;
 extern const Tiles<double> tiles_f64;
+// The same over cells that hold two bf16 each, k counting cells: a(m, k) * w[k] is then the sum of two products. Null
+// where the processor has no such instruction. Subnormal factors and sums count as zero.
+const Tiles<float>* bf16_tiles();
 
 namespace {
 
-// Rows whose accumulators fit the registers beside NV weights and one broadcast (or MR broadcasts and one weight).
+// Rows whose accumulators fit the registers beside NV weights and one broadcast (or MR broadcasts and one weight), and,
+// where there is no fused multiply-add, a product.
 constexpr int max_rows(int nv) {
   if (kRegisters == 32) return nv >= 4 ? 6 : 8;
+#if defined(__SSE2__) && !defined(__FMA__)
+  return nv >= 3 ? 2 : nv == 2 ? 3 : 8;
+#else
   return nv >= 4 ? 3 : nv == 3 ? 4 : nv == 2 ? 6 : 8;
+#endif
 }
 constexpr int kPanelRows = max_rows(4);
 

@@ -14,19 +14,16 @@ void run_on_torch_pool(int64_t n, void (*body)(void*, int64_t), void* ctx) {
   });
 }
 
-cpu::Threads torch_threads() {
-  return {static_cast<int>(torch::stable::get_num_threads()), run_on_torch_pool};
-}
+cpu::Threads torch_threads() { return {static_cast<int>(torch::stable::get_num_threads()), run_on_torch_pool}; }
 
 // The states index memory, so they are looked at before a kernel runs.
 void check_values(const ForwardArgs& f) {
   const Dims& n = f.n;
   for (int64_t i = 0; f.lengths && i < n.B; i++)
-    expect(f.lengths[i] >= 0 && f.lengths[i] <= n.T, "lengths in [0, ", n.T, "], got ",
-           f.lengths[i], " at row ", i);
+    expect(f.lengths[i] >= 0 && f.lengths[i] <= n.T, "lengths in [0, ", n.T, "], got ", f.lengths[i], " at row ", i);
   for (int64_t i = 0; f.ids && i < n.T * n.B; i++)
-    expect(f.ids[i] >= 0 && f.ids[i] < n.I, "token ids in [0, ", n.I, "), got ", f.ids[i],
-           " at step ", i / n.B, ", row ", i % n.B);
+    expect(f.ids[i] >= 0 && f.ids[i] < n.I, "token ids in [0, ", n.I, "), got ", f.ids[i], " at step ", i / n.B,
+           ", row ", i % n.B);
 }
 
 void run_forward(const ForwardArgs& f) {
@@ -36,9 +33,8 @@ void run_forward(const ForwardArgs& f) {
 }
 
 ForwardResult layer_forward(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0,
-                            const std::vector<Tensor>& weights, const MaybeTensor& lengths,
-                            const MaybeTensor& resets, int64_t cell, int64_t directions, bool save,
-                            bool tf32) {
+                            const std::vector<Tensor>& weights, const MaybeTensor& lengths, const MaybeTensor& resets,
+                            int64_t cell, int64_t directions, bool save, bool tf32) {
   LayerCall call(x, h0, c0, weights, lengths, resets, cell, directions, tf32);
   check_values(call.f);
   ForwardResult out = allocate_forward(call, x, save, call.acc);
@@ -46,31 +42,49 @@ ForwardResult layer_forward(const Tensor& x, const MaybeTensor& h0, const MaybeT
   return out;
 }
 
-// One streaming step of one direction: x [B, I] or ids [B], h [B, P], c [B, H].
-std::tuple<Tensor, MaybeTensor> layer_step(const Tensor& x, const MaybeTensor& h,
-                                           const MaybeTensor& c, const std::vector<Tensor>& weights,
-                                           int64_t cell) {
-  LayerCall call(x, h, c, weights, {}, {}, cell, 1, false, true);
-  check_values(call.f);
-  const int64_t h_size[2] = {call.f.n.B, call.f.n.P}, c_size[2] = {call.f.n.B, call.f.n.H};
-  Tensor h_n = torch::stable::new_empty(x, {h_size, 2}, call.dtype);
+// One streaming step of a stack of layers of one direction: x [B, I] or ids [B], h [L, B, P] and
+// c [L, B, H], the weights of layer after layer. Every layer is checked before the first one runs.
+std::tuple<Tensor, Tensor, MaybeTensor> layer_step(const Tensor& x, const MaybeTensor& h, const MaybeTensor& c,
+                                                   const std::vector<Tensor>& weights, int64_t cell, int64_t layers) {
+  expect(layers >= 1 && !weights.empty() && weights.size() % layers == 0,
+         "the same number of weights for each of at least one layer, got ", weights.size(), " for ", layers);
+  const int64_t per = static_cast<int64_t>(weights.size()) / layers;
+  std::vector<LayerCall> calls;
+  std::vector<Tensor> outputs;
+  calls.reserve(layers);
+  outputs.reserve(layers);
+  for (int64_t i = 0; i < layers; i++) {
+    const std::vector<Tensor> own(weights.begin() + i * per, weights.begin() + (i + 1) * per);
+    calls.emplace_back(i ? outputs.back() : x, h, c, own, MaybeTensor(), MaybeTensor(), cell, 1, false,
+                       Place{layers, i});
+    const Dims& n = calls.back().f.n;
+    const int64_t size[2] = {n.B, n.P};
+    outputs.push_back(make_empty(x, {size, 2}, calls.back().dtype));
+    calls.back().f.y = outputs.back().mutable_data_ptr();
+  }
+  check_values(calls[0].f);
+  const Dims& n = calls[0].f.n;
+  const int64_t h_size[3] = {layers, n.B, n.P}, c_size[3] = {layers, n.B, n.H};
+  Tensor h_n = make_empty(x, {h_size, 3}, calls[0].dtype);
   MaybeTensor c_n;
-  if (call.has_c) c_n = torch::stable::new_empty(x, {c_size, 2}, call.dtype);
-  call.f.y = call.f.h_n = h_n.mutable_data_ptr();
-  if (c_n) call.f.c_n = c_n->mutable_data_ptr();
-  run_forward(call.f);
-  return {h_n, c_n};
+  if (calls[0].has_c) c_n = make_empty(x, {c_size, 3}, calls[0].dtype);
+  for (int64_t i = 0; i < layers; i++) {
+    ForwardArgs& f = calls[i].f;
+    f.h_n = calls[i].row(h_n.mutable_data_ptr(), i, n.B * n.P);
+    if (c_n) f.c_n = calls[i].row(c_n->mutable_data_ptr(), i, n.B * n.H);
+    run_forward(f);
+  }
+  return {outputs.back(), h_n, c_n};
 }
 
 std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> layer_backward(
-    const MaybeTensor& dy, const MaybeTensor& dh_n, const MaybeTensor& dc_n, const Tensor& x,
-    const MaybeTensor& h0, const MaybeTensor& c0, const std::vector<Tensor>& weights,
-    const MaybeTensor& lengths, const MaybeTensor& resets, const Tensor& y, const Tensor& gates,
-    const Tensor& cells, const Tensor& hidden, int64_t cell, int64_t directions, bool need_dx,
-    bool tf32) {
+    const MaybeTensor& dy, const MaybeTensor& dh_n, const MaybeTensor& dc_n, const Tensor& x, const MaybeTensor& h0,
+    const MaybeTensor& c0, const std::vector<Tensor>& weights, const MaybeTensor& lengths, const MaybeTensor& resets,
+    const Tensor& y, const Tensor& gates, const Tensor& cells, const Tensor& hidden, int64_t cell, int64_t directions,
+    bool need_dx, bool tf32) {
   expect(!weights.empty(), "weights, got none");
-  BackwardCall call(dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, y, gates, cells, hidden,
-                    cell, directions, need_dx, tf32, accumulation_type(weights[0].scalar_type()));
+  BackwardCall call(dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, y, gates, cells, hidden, cell, directions,
+                    need_dx, tf32, accumulation_type(weights[0].scalar_type()));
   check_values(call.f);
   cpu::kernels().backward(call.b, torch_threads());
   return call.result();

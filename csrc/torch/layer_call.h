@@ -64,10 +64,26 @@ inline DType dtype_of(const Tensor& t, const char* name) {
     case ScalarType::Half:
       return DType::f16;
     default:
-      expect(false, name, " of dtype float64, float32, bfloat16 or float16, got ",
-             type_name(t.scalar_type()));
+      expect(false, name, " of dtype float64, float32, bfloat16 or float16, got ", type_name(t.scalar_type()));
       return DType::f32;
   }
+}
+
+// A new dense tensor on the device of `like`. torch::stable::new_empty looks the operator up by its
+// name in every call, which a streaming step would notice.
+inline Tensor make_empty(const Tensor& like, torch::headeronly::IntHeaderOnlyArrayRef size, ScalarType type) {
+  constexpr size_t kMost = 4;
+  const size_t dims = size.size();
+  if (dims > kMost) throw std::runtime_error("fusedrnn: make_empty knows no more dimensions than 4");
+  int64_t strides[kMost], stride = 1;
+  for (size_t i = dims; i-- > 0; stride *= size[i] > 1 ? size[i] : 1) strides[i] = stride;
+  int32_t device = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
+  const int32_t dtype = torch::stable::detail::to<int32_t>(torch::stable::detail::from(type));
+  AtenTensorHandle made = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(dims), size.data(), strides, dtype,
+                                                         device, like.get_device_index(), &made));
+  return Tensor(made);
 }
 
 inline ScalarType accumulation_type(ScalarType t) {
@@ -94,6 +110,11 @@ inline void check_shape(const Tensor& t, std::initializer_list<int64_t> want, co
   expect(false, name, " of shape ", s, "], got ", Shape{t});
 }
 
+// One layer of a stack that takes a streaming step: its states are rows of those of the stack.
+struct Place {
+  int64_t layers, layer;
+};
+
 // Owns the contiguous inputs and the pointers into them. `f` is what a backend reads.
 struct LayerCall {
   ForwardArgs f{};
@@ -102,12 +123,10 @@ struct LayerCall {
   int64_t slots;
   std::vector<Tensor> held;  // keeps contiguous copies alive
 
-  LayerCall(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0,
-            const std::vector<Tensor>& weights, const MaybeTensor& lengths,
-            const MaybeTensor& resets, int64_t cell, int64_t directions, bool tf32,
-            bool one_step = false) {
-    expect(cell >= 0 && cell < cells::kCellCount, "a cell index in [0, ", cells::kCellCount,
-           "), got ", cell);
+  LayerCall(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0, const std::vector<Tensor>& weights,
+            const MaybeTensor& lengths, const MaybeTensor& resets, int64_t cell, int64_t directions, bool tf32,
+            std::optional<Place> step = std::nullopt) {
+    expect(cell >= 0 && cell < cells::kCellCount, "a cell index in [0, ", cells::kCellCount, "), got ", cell);
     expect(directions == 1 || directions == 2, "1 or 2 directions, got ", directions);
     const cells::CellInfo& info = cells::kCells[cell];
     const int64_t per = static_cast<int64_t>(weights.size()) / directions;
@@ -118,23 +137,18 @@ struct LayerCall {
     slots = info.S;
     expect(!projects || has_c, "a cell with a cell state where weights project, got ", info.name);
     const Tensor &w_ih = weights[0], &w_hh = weights[1];
-    expect(w_ih.dim() == 2 && w_hh.dim() == 2, "2-D weights, got ", Shape{w_ih}, " and ",
-           Shape{w_hh});
+    expect(w_ih.dim() == 2 && w_hh.dim() == 2, "2-D weights, got ", Shape{w_ih}, " and ", Shape{w_hh});
     dtype = w_ih.scalar_type();
     acc = accumulation_type(dtype);
     const bool ids = x.scalar_type() == ScalarType::Long;
-    const int64_t lead = one_step ? 1 : 2;  // dimensions of x before its features
+    const int64_t lead = step ? 1 : 2;  // dimensions of x before its features
     expect(x.dim() == lead + !ids,
-           one_step ? "x of shape [B, I] or int64 [B], got "
-                    : "x of shape [T, B, I] or int64 [T, B], got ",
-           Shape{x});
+           step ? "x of shape [B, I] or int64 [B], got " : "x of shape [T, B, I] or int64 [T, B], got ", Shape{x});
     expect(w_ih.size(0) % info.G == 0, "w_ih of ", info.G, " * H rows, got ", Shape{w_ih});
     Dims& n = f.n;
-    n = {one_step ? 1 : x.size(0), x.size(lead - 1), w_ih.size(1),
-         w_ih.size(0) / info.G,    w_hh.size(1),     directions};
+    n = {step ? 1 : x.size(0), x.size(lead - 1), w_ih.size(1), w_ih.size(0) / info.G, w_hh.size(1), directions};
     expect(n.T > 0, "at least one time step, got x of shape ", Shape{x});
-    expect(projects || n.P == n.H, "w_hh of shape [", info.G * n.H, ", ", n.H, "], got ",
-           Shape{w_hh});
+    expect(projects || n.P == n.H, "w_hh of shape [", info.G * n.H, ", ", n.H, "], got ", Shape{w_hh});
     f.cell = static_cast<int>(cell);
     f.dtype = dtype_of(w_ih, "weights");
     f.tf32 = tf32;
@@ -147,8 +161,8 @@ struct LayerCall {
       if (per >= 4) f.w[d].b_hh = take(w[3], {GH}, "b_hh", x);
       if (projects) f.w[d].hr = take(w[per - 1], {n.P, n.H}, "w_hr", x);
     }
-    if (one_step) {
-      take_step(x, h0, c0, ids);
+    if (step) {
+      take_step(x, h0, c0, ids, *step);
       return;
     }
     if (ids) {
@@ -159,34 +173,37 @@ struct LayerCall {
     if (h0) f.h0 = take(*h0, {n.D, n.B, n.P}, "h0", x);
     expect(has_c || !c0, "no c0 for cell ", info.name);
     if (c0) f.c0 = take(*c0, {n.D, n.B, n.H}, "c0", x);
-    if (lengths)
-      f.lengths =
-          static_cast<const int64_t*>(take(*lengths, {n.B}, "lengths", x, ScalarType::Long));
-    if (resets)
-      f.resets = static_cast<const bool*>(take(*resets, {n.T, n.B}, "resets", x, ScalarType::Bool));
+    if (lengths) f.lengths = static_cast<const int64_t*>(take(*lengths, {n.B}, "lengths", x, ScalarType::Long));
+    if (resets) f.resets = static_cast<const bool*>(take(*resets, {n.T, n.B}, "resets", x, ScalarType::Bool));
   }
 
-  // Input and state of one streaming step: without the dimensions of time and direction.
-  void take_step(const Tensor& x, const MaybeTensor& h, const MaybeTensor& c, bool ids) {
+  // Input and state of one streaming step: x [B, I] or [B], h [layers, B, P], c [layers, B, H].
+  void take_step(const Tensor& x, const MaybeTensor& h, const MaybeTensor& c, bool ids, Place place) {
     const Dims& n = f.n;
     if (ids) {
       f.ids = static_cast<const int64_t*>(take(x, {n.B}, "x", x, ScalarType::Long));
     } else {
       f.x = take(x, {n.B, n.I}, "x", x);
     }
-    f.h0 = take(h, {n.B, n.P}, "h", x);
     expect(has_c || !c, "no c for a cell without a cell state");
-    f.c0 = take(c, {n.B, n.H}, "c", x);
+    if (h) f.h0 = row(take(*h, {place.layers, n.B, n.P}, "h", x), place.layer, n.B * n.P);
+    if (c) f.c0 = row(take(*c, {place.layers, n.B, n.H}, "c", x), place.layer, n.B * n.H);
+  }
+
+  // Row i of rows of `size` elements of the weights' dtype.
+  template <class P>
+  P* row(P* base, int64_t i, int64_t size) const {
+    const int64_t bytes = f.dtype == DType::f64 ? 8 : f.dtype == DType::f32 ? 4 : 2;
+    using Byte = std::conditional_t<std::is_const_v<P>, const char, char>;
+    return static_cast<Byte*>(base) + i * size * bytes;
   }
 
   // A checked, contiguous input's data; the tensor lives as long as this call.
-  const void* take(const Tensor& t, std::initializer_list<int64_t> shape, const char* name,
-                   const Tensor& x, std::optional<ScalarType> want = std::nullopt) {
+  const void* take(const Tensor& t, std::initializer_list<int64_t> shape, const char* name, const Tensor& x,
+                   std::optional<ScalarType> want = std::nullopt) {
     const ScalarType type = want.value_or(dtype);
-    expect(t.scalar_type() == type, name, " of dtype ", type_name(type), ", got ",
-           type_name(t.scalar_type()));
-    expect(t.is_cpu() == x.is_cpu() && t.get_device_index() == x.get_device_index(), name,
-           " on the device of x");
+    expect(t.scalar_type() == type, name, " of dtype ", type_name(type), ", got ", type_name(t.scalar_type()));
+    expect(t.is_cpu() == x.is_cpu() && t.get_device_index() == x.get_device_index(), name, " on the device of x");
     check_shape(t, shape, name);
     if (t.is_contiguous()) return t.const_data_ptr();
     held.push_back(torch::stable::contiguous(t));
@@ -194,8 +211,7 @@ struct LayerCall {
   }
 
   // A gradient that may be absent or expanded.
-  const void* take(const MaybeTensor& t, std::initializer_list<int64_t> shape, const char* name,
-                   const Tensor& x) {
+  const void* take(const MaybeTensor& t, std::initializer_list<int64_t> shape, const char* name, const Tensor& x) {
     return t ? take(*t, shape, name, x) : nullptr;
   }
 };
@@ -204,14 +220,13 @@ using ForwardResult = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>
 
 // Outputs of layer_forward in the schema's order; fills the pointers of call.f. `gates_type` is the
 // backend's choice.
-inline ForwardResult allocate_forward(LayerCall& call, const Tensor& x, bool save,
-                                      ScalarType gates_type) {
+inline ForwardResult allocate_forward(LayerCall& call, const Tensor& x, bool save, ScalarType gates_type) {
   const Dims& n = call.f.n;
   auto make = [&](bool wanted, std::initializer_list<int64_t> shape, ScalarType type) {
     const int64_t none[1] = {0};
     torch::headeronly::IntHeaderOnlyArrayRef size(shape.begin(), shape.size());
     if (!wanted) size = torch::headeronly::IntHeaderOnlyArrayRef(none, 1);
-    return torch::stable::new_empty(x, size, type);
+    return make_empty(x, size, type);
   };
   Tensor y = make(true, {n.T, n.B, n.D * n.P}, call.dtype);
   Tensor h_n = make(true, {n.D, n.B, n.P}, call.dtype);
@@ -234,11 +249,10 @@ struct BackwardCall : LayerCall {
   Tensor dx, dh0, dc0;
   std::vector<Tensor> dweights;
 
-  BackwardCall(const MaybeTensor& dy, const MaybeTensor& dh_n, const MaybeTensor& dc_n,
-               const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0,
-               const std::vector<Tensor>& weights, const MaybeTensor& lengths,
-               const MaybeTensor& resets, const Tensor& y, const Tensor& gates, const Tensor& cells,
-               const Tensor& hidden, int64_t cell, int64_t directions, bool need_dx, bool tf32,
+  BackwardCall(const MaybeTensor& dy, const MaybeTensor& dh_n, const MaybeTensor& dc_n, const Tensor& x,
+               const MaybeTensor& h0, const MaybeTensor& c0, const std::vector<Tensor>& weights,
+               const MaybeTensor& lengths, const MaybeTensor& resets, const Tensor& y, const Tensor& gates,
+               const Tensor& cells, const Tensor& hidden, int64_t cell, int64_t directions, bool need_dx, bool tf32,
                ScalarType gates_type)
       : LayerCall(x, h0, c0, weights, lengths, resets, cell, directions, tf32) {
     const Dims& n = f.n;
@@ -257,32 +271,25 @@ struct BackwardCall : LayerCall {
     b.dcn = take(dc_n, {n.D, n.B, n.H}, "dc_n", x);
 
     const bool want_dx = need_dx && !f.ids;
-    const int64_t none[1] = {0}, dx_size[3] = {n.T, n.B, n.I}, h_size[3] = {n.D, n.B, n.P},
-                  c_size[3] = {n.D, n.B, n.H};
+    const int64_t none[1] = {0}, dx_size[3] = {n.T, n.B, n.I}, h_size[3] = {n.D, n.B, n.P}, c_size[3] = {n.D, n.B, n.H};
     using Size = torch::headeronly::IntHeaderOnlyArrayRef;
-    dx = torch::stable::new_empty(x, want_dx ? Size(dx_size, 3) : Size(none, 1), dtype);
-    dh0 = torch::stable::new_empty(x, Size(h_size, 3), dtype);
-    dc0 = torch::stable::new_empty(x, has_c ? Size(c_size, 3) : Size(none, 1), dtype);
+    dx = make_empty(x, want_dx ? Size(dx_size, 3) : Size(none, 1), dtype);
+    dh0 = make_empty(x, Size(h_size, 3), dtype);
+    dc0 = make_empty(x, has_c ? Size(c_size, 3) : Size(none, 1), dtype);
     if (want_dx) b.dx = dx.mutable_data_ptr();
     b.dh0 = dh0.mutable_data_ptr();
     if (has_c) b.dc0 = dc0.mutable_data_ptr();
     const size_t per = weights.size() / directions;
     for (size_t i = 0; i < weights.size(); i++) {
-      dweights.push_back(torch::stable::new_empty(weights[i], weights[i].sizes()));
+      dweights.push_back(make_empty(weights[i], weights[i].sizes(), dtype));
       WeightGrads& g = b.dw[i / per];
       void* const slot = dweights.back().mutable_data_ptr();
       const size_t k = i % per;
-      (k == 0               ? g.ih
-       : k == 1             ? g.hh
-       : per >= 4 && k == 2 ? g.b_ih
-       : per >= 4 && k == 3 ? g.b_hh
-                            : g.hr) = slot;
+      (k == 0 ? g.ih : k == 1 ? g.hh : per >= 4 && k == 2 ? g.b_ih : per >= 4 && k == 3 ? g.b_hh : g.hr) = slot;
     }
   }
 
-  std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> result() const {
-    return {dx, dh0, dc0, dweights};
-  }
+  std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> result() const { return {dx, dh0, dc0, dweights}; }
 };
 
 }  // namespace fusedrnn::torch_ops

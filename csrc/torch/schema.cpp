@@ -14,6 +14,6 @@ STABLE_TORCH_LIBRARY(fusedrnn, m) {
       "int cell, int directions, bool need_dx, bool tf32) -> "
       "(Tensor dx, Tensor dh0, Tensor dc0, Tensor[] dweights)");
   m.def(
-      "layer_step(Tensor x, Tensor? h, Tensor? c, Tensor[] weights, int cell) -> (Tensor h, "
-      "Tensor? c)");
+      "layer_step(Tensor x, Tensor? h, Tensor? c, Tensor[] weights, int cell, int layers) -> "
+      "(Tensor y, Tensor h, Tensor? c)");
 }

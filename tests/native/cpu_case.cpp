@@ -74,7 +74,9 @@ Array::Array(DType type, const Values& values) : Array(type, values.size()) {
     const double x = round_to(type, values[i]);
     const float f = float(x);
     const uint16_t h = bytes_of(type) == 2 ? half_bits(type, x) : 0;
-    const void* p = type == DType::f64 ? static_cast<const void*>(&x) : type == DType::f32 ? static_cast<const void*>(&f) : &h;
+    const void* p = type == DType::f64   ? static_cast<const void*>(&x)
+                    : type == DType::f32 ? static_cast<const void*>(&f)
+                                         : &h;
     std::memcpy(&raw[i * bytes_of(type)], p, bytes_of(type));
   }
 }
@@ -259,7 +261,8 @@ bool Case::matches(const Results& r) {
       if (!(e <= worst)) worst = e;
     }
     const bool ok = v.size() == want.size() && worst <= tolerance * std::max(scale, 0.01);
-    all &= check::that(ok, o.name() + ": " + what + " is off by " + std::to_string(worst) + " of " + std::to_string(scale));
+    all &= check::that(ok,
+                       o.name() + ": " + what + " is off by " + std::to_string(worst) + " of " + std::to_string(scale));
   };
   const oracle::Output& out = expected_output();
   same("y", r.y, out.y);

@@ -24,8 +24,8 @@ struct Array {
   fusedrnn::DType dtype = fusedrnn::DType::f32;
   std::vector<unsigned char> raw;
   Array() = default;
-  Array(fusedrnn::DType type, size_t count);                          // every byte 0xa5
-  Array(fusedrnn::DType type, const oracle::Values& values);          // rounded to the type
+  Array(fusedrnn::DType type, size_t count);                  // every byte 0xa5
+  Array(fusedrnn::DType type, const oracle::Values& values);  // rounded to the type
   oracle::Values values() const;
   void* data() { return raw.data(); }
 };

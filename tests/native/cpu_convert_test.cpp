@@ -11,11 +11,11 @@
 
 using fusedrnn::DType;
 
-#define DECLARE(space)                                                       \
-  namespace fusedrnn::cpu::space {                                           \
-  void to_float(DType from, const void* src, float* dst, int64_t n);         \
-  void from_float(DType to, const float* src, void* dst, int64_t n);         \
-  void add_from_float(DType to, const float* src, void* dst, int64_t n);     \
+#define DECLARE(space)                                                   \
+  namespace fusedrnn::cpu::space {                                       \
+  void to_float(DType from, const void* src, float* dst, int64_t n);     \
+  void from_float(DType to, const float* src, void* dst, int64_t n);     \
+  void add_from_float(DType to, const float* src, void* dst, int64_t n); \
   }
 #if defined(__x86_64__)
 DECLARE(isa_v2)
@@ -34,7 +34,10 @@ struct Conversions {
 };
 
 Conversions chosen() {
-#define USE(space) {fusedrnn::cpu::space::to_float, fusedrnn::cpu::space::from_float, fusedrnn::cpu::space::add_from_float}
+#define USE(space)                                                                                         \
+  {                                                                                                        \
+    fusedrnn::cpu::space::to_float, fusedrnn::cpu::space::from_float, fusedrnn::cpu::space::add_from_float \
+  }
 #if defined(__x86_64__)
   const std::string isa = fusedrnn::cpu::kernels().isa;
   if (isa == "x86-64-v2") return USE(isa_v2);
@@ -78,8 +81,11 @@ void every_half(const Conversions& c, DType t, const std::string& name) {
 void rounding(const Conversions& c, DType t, const std::string& name) {
   std::vector<float> x;
   for (uint64_t u = 0; u < (uint64_t(1) << 32); u += 65521) {
-    const uint32_t near[] = {uint32_t(u), uint32_t(u) & 0xffffe000u, (uint32_t(u) & 0xffffe000u) | 0x1000u,
-                             (uint32_t(u) & 0xffff0000u) | 0x8000u, (uint32_t(u) & 0xffff0000u) | 0x7fffu,
+    const uint32_t near[] = {uint32_t(u),
+                             uint32_t(u) & 0xffffe000u,
+                             (uint32_t(u) & 0xffffe000u) | 0x1000u,
+                             (uint32_t(u) & 0xffff0000u) | 0x8000u,
+                             (uint32_t(u) & 0xffff0000u) | 0x7fffu,
                              (uint32_t(u) & 0xffff0000u) | 0x8001u};
     for (const uint32_t v : near) {
       float f;
@@ -95,7 +101,8 @@ void rounding(const Conversions& c, DType t, const std::string& name) {
     const double want = round_to(t, x[i]);
     wrong += !(std::isnan(want) ? std::isnan(v[i]) : v[i] == want && std::signbit(v[i]) == std::signbit(want));
   }
-  check::that(wrong == 0, "float to " + name + ": " + std::to_string(wrong) + " of " + std::to_string(x.size()) + " wrong");
+  check::that(wrong == 0,
+              "float to " + name + ": " + std::to_string(wrong) + " of " + std::to_string(x.size()) + " wrong");
 }
 
 }  // namespace

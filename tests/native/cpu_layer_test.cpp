@@ -79,19 +79,21 @@ void check_case(const Options& o, Split split) {
     check::that(c.run(pool) == first, o.name() + ": other bits on a second run, split " + std::to_string(split.groups) +
                                           "x" + std::to_string(split.parts));
   const Results inference = c.run(pools::one, false);
-  check::that(inference.y.raw == first.y.raw && inference.h_n.raw == first.h_n.raw && inference.c_n.raw == first.c_n.raw,
-              o.name() + ": other results when nothing is saved");
+  check::that(
+      inference.y.raw == first.y.raw && inference.h_n.raw == first.h_n.raw && inference.c_n.raw == first.c_n.raw,
+      o.name() + ": other results when nothing is saved");
   force_split({0, 0});
 }
 
 void products_of_options() {
   unsigned seed = 1;
-  const int64_t sizes[][4] = {{7, 5, 9, 13}, {4, 1, 3, 35}, {9, 7, 1, 8}, {1, 3, 17, 64}, {6, 11, 5, 1}, {13, 2, 33, 50}};
+  const int64_t sizes[][4] = {{7, 5, 9, 13},   {4, 1, 3, 35}, {9, 7, 1, 8},   {1, 3, 17, 64}, {6, 11, 5, 1},
+                              {13, 2, 33, 50}, {8, 5, 6, 34}, {5, 12, 20, 18}};  // even ones: products of bf16
   for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
     for (DType dtype : {DType::f64, DType::f32, DType::bf16, DType::f16})
       for (int bits = 0; bits < 64; bits++) {
         Options o;
-        const int64_t* s = sizes[seed % 6];
+        const int64_t* s = sizes[seed % 8];
         o.cell = cell;
         o.dtype = dtype;
         o.bias = bits & 1;
@@ -100,7 +102,7 @@ void products_of_options() {
         o.resets = bits & 8;
         o.ids = bits & 16;
         const bool project = (bits & 32) && !fusedrnn::cells::kCells[cell].reads_h_prev && s[3] > 1;
-        o.n = {s[0], s[1], s[2], s[3], project ? (s[3] + 1) / 2 : s[3], 1 + (seed / 6) % 2};
+        o.n = {s[0], s[1], s[2], s[3], project ? (s[3] + 1) / 2 : s[3], 1 + (seed / 8) % 2};
         o.dy = seed % 7 != 0;
         o.seed = seed;
         check_case(o, kSplits[seed % kSplitCount]);
@@ -110,8 +112,8 @@ void products_of_options() {
 
 // Sizes that reach what small ones do not: several chunks, runs of k, panels, groups.
 void larger_sizes() {
-  const Dims sizes[] = {{40, 33, 20, 48, 48, 1},  {300, 3, 11, 20, 20, 1}, {600, 1, 5, 33, 33, 2},
-                        {3, 70, 1100, 24, 24, 1}, {3, 4, 8, 400, 400, 1},  {5, 300, 7, 30, 30, 1},
+  const Dims sizes[] = {{40, 33, 20, 48, 48, 1},  {300, 3, 11, 20, 20, 1},  {600, 1, 5, 33, 33, 2},
+                        {3, 70, 1100, 24, 24, 1}, {3, 4, 8, 400, 400, 1},   {5, 300, 7, 30, 30, 1},
                         {20, 9, 40, 272, 272, 1}, {2, 3, 30, 1100, 1100, 1}};
   unsigned seed = 1000;
   for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
@@ -119,7 +121,7 @@ void larger_sizes() {
       if (n.H > 1000 && cell != oracle::lstm && cell != oracle::elman_tanh) continue;
       Options o;
       o.cell = cell;
-      o.dtype = seed % 5 == 0 ? DType::bf16 : DType::f32;
+      o.dtype = seed % 2 == 0 ? DType::bf16 : DType::f32;
       o.n = n;
       o.lengths = seed % 3 == 0;
       o.resets = seed % 4 == 0;

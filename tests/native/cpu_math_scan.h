@@ -23,12 +23,12 @@ inline double ulp_error(double got, long double want, int digits, int lowest) {
 }
 
 // Objects, not lambdas: a lambda without captures also becomes a plain function, for which the target pragma is off.
-#define FUNCTION(Name, function)                \
-  struct Name {                                 \
-    template <class V>                          \
-    V operator()(V x) const {                   \
-      return fusedrnn::cells::function(x);      \
-    }                                           \
+#define FUNCTION(Name, function)           \
+  struct Name {                            \
+    template <class V>                     \
+    V operator()(V x) const {              \
+      return fusedrnn::cells::function(x); \
+    }                                      \
   };
 FUNCTION(Exp, exp)
 FUNCTION(Sigmoid, sigmoid)

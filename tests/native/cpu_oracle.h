@@ -1,5 +1,5 @@
-// A recurrent layer in plain scalar float64, written from the equations: one row, one step, one unit at a time. Shares no
-// code with the kernels.
+// A recurrent layer in plain scalar float64, written from the equations: one row, one step, one unit at a time. Shares
+// no code with the kernels.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -20,8 +20,8 @@ struct Weights {  // torch.nn's layout; empty where absent
 struct Layer {
   int cell;
   fusedrnn::Dims n;
-  Values x;                  // [T, B, I], one-hot rows for token ids
-  Values h0, c0;             // [D, B, P], [D, B, H]; zeros where absent
+  Values x;       // [T, B, I], one-hot rows for token ids
+  Values h0, c0;  // [D, B, P], [D, B, H]; zeros where absent
   Weights w[2];
   std::vector<int64_t> lengths;  // [B]
   std::vector<char> resets;      // [T, B]

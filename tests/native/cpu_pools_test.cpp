@@ -1,5 +1,5 @@
-// Teams (csrc/cpu/team.h) on every kind of pool, those among them that run the bodies one after another: each share of each
-// phase is done once, and no phase begins before the one before it has ended.
+// Teams (csrc/cpu/team.h) on every kind of pool, those among them that run the bodies one after another: each share of
+// each phase is done once, and no phase begins before the one before it has ended.
 #include <atomic>
 #include <chrono>
 #include <string>

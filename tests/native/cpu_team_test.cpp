@@ -5,8 +5,8 @@
 #include <atomic>
 #include <chrono>
 
-#include <memory>
 #include <chrono>
+#include <memory>
 #include <thread>
 
 #include "cpu_check.h"
@@ -21,8 +21,8 @@ constexpr int kWhole = 12;  // divisible by every team size up to 4
 
 struct Work {
   std::atomic<int> done[kPhases + 2] = {};  // done[p + 1]: twelfths of phase p that are done
-  std::atomic<int> early{0};                // shares that began before the phase before was over, or after their own was
-  std::atomic<int> alone{0}, together{0};   // shares of phases with one member, with several
+  std::atomic<int> early{0};               // shares that began before the phase before was over, or after their own was
+  std::atomic<int> alone{0}, together{0};  // shares of phases with one member, with several
   unsigned seed;
 
   static void run(void* self, Member& m) { static_cast<Work*>(self)->phases(m); }

@@ -1,8 +1,9 @@
-"""The op ``fusedrnn::layer``, which stands for a layer in an exported program.
+"""The op ``fusedrnn::layer``, which stands for a layer in a compiled or an exported program.
 
-``torch.export`` records ops, not autograd Functions, so a program that held the native op would run
-but not train. This op holds no code of its own: wherever the program is executed, traced or
-differentiated again, it dissolves into what the router chooses there.
+A tracer records ops. An autograd Function it either cannot record (``torch.export``: a program that
+held the native op would run but not train) or only with care (``torch.compile``). This op it takes
+as it is, and the op holds no code of its own: wherever the program is executed, traced further or
+differentiated, it dissolves into what the router chooses there.
 """
 
 from __future__ import annotations

@@ -1,0 +1,163 @@
+// Backward: scratch, the float forms of half types, packed weights.
+#pragma once
+#include "backward.h"
+
+namespace fusedrnn::cpu::FUSEDRNN_ISA {
+namespace {
+
+template <class T>
+void Backward<T>::take_weights(Arena& arena) {
+  const int64_t GH = G * n.H;
+  const bool widen_weights = half && elements == 1;
+  w_ih = widen_weights ? arena.take<T>(GH * n.I) : nullptr;
+  w_hh = widen_weights ? arena.take<T>(GH * n.P) : nullptr;
+  w_hr = half && project ? arena.take<T>(n.P * n.H) : nullptr;
+  dw_ih = half ? arena.take<T>(GH * n.I) : nullptr;
+  dw_hh = half ? arena.take<T>(GH * n.P) : nullptr;
+  dw_hr = half && project ? arena.take<T>(n.P * n.H) : nullptr;
+  db_ih = half ? arena.take<T>(GH) : nullptr;
+  db_hh = half ? arena.take<T>(GH) : nullptr;
+  packed_hh = arena.take<T>(G * gate_cells * outs.blocks * L);
+  packed_hr = project ? arena.take<T>(n.P * units.blocks * L) : nullptr;
+  packed_ih = b.dx ? arena.take<T>(G * gate_cells * inputs.blocks * L) : nullptr;
+  zeros = arena.take<T>(max64(N * n.H, n.P) + L);
+  d_table = a.ids ? arena.take<T>(n.I * GH) : nullptr;
+}
+
+template <class T>
+void Backward<T>::take_rows(Arena& arena) {
+  const int64_t steps = chunk_steps * n.B;
+  h0 = half && a.h0 ? arena.take<T>(n.B * n.P) : nullptr;
+  c0 = half && a.c0 ? arena.take<T>(n.B * n.H) : nullptr;
+  dhn = half && b.dhn ? arena.take<T>(n.B * n.P) : nullptr;
+  dh0 = half && b.dh0 ? arena.take<T>(n.B * n.P) : nullptr;
+  x_chunk = half && a.x && elements == 1 ? arena.take<T>(steps * n.I) : nullptr;
+  dy_chunk = half && b.dy ? arena.take<T>(steps * n.P) : nullptr;
+  h_chunk = half && (elements == 1 || ops.reads_h_prev) ? arena.take<T>(steps * n.P) : nullptr;
+  y_chunk = half && ops.reads_h && !project ? arena.take<T>(steps * n.P) : nullptr;
+  dx_chunk = half && b.dx ? arena.take<T>(steps * n.I) : nullptr;
+  ring = arena.take<T>((chunk_steps + 1) * n.B * N * gate_cells);
+  ring_dh = project ? arena.take<T>((chunk_steps + 1) * n.B * n.P) : nullptr;
+  carry_c = ops.has_cell ? arena.take<T>(n.B * n.H) : nullptr;
+  carry_h = ops.reads_h_prev ? arena.take<T>(n.B * n.H) : nullptr;
+}
+
+template <class T>
+void Backward<T>::take_own(Arena& arena) {
+  const int64_t group = max64(ceil_div(max64(n.B, 1), split.groups), kMaxRows);
+  const int64_t H_cell = ceil_div(n.H, split.threads()) + kPanelRows,
+                P_cell = ceil_div(n.P, split.threads()) + kPanelRows;
+  const int64_t packed = max64(PackedGradients<T>::size(N, H_cell, ceil_div(chunk_rows, elements)),
+                               project ? PackedGradients<T>::size(1, P_cell, chunk_rows) : 0);
+  for (int i = 0; i < split.threads(); i++) {
+    Own& o = own[i];
+    o.wait = arena.take<T>(group * kMaxColumns * L);
+    o.packed = arena.take<T>(packed);
+    o.spare = arena.take<T>((chunk_rows + kMaxRows) * kMaxColumns * L);
+    o.sum = arena.take<T>(max64(H_cell, P_cell) + 3 * L);
+    for (auto& l : o.list) l = arena.take<const T*>(n.B);
+    o.d_row = arena.take<const T*>(chunk_rows);
+    o.dh_row = arena.take<const T*>(chunk_rows);
+    o.x_row = arena.take<const T*>(chunk_rows);
+    o.h_row = arena.take<const T*>(chunk_rows);
+    o.hidden_row = arena.take<const T*>(chunk_rows);
+    o.dx_row = arena.take<T*>(chunk_rows);
+  }
+}
+
+template <class T>
+void Backward<T>::widen(int d, int i, int m) {
+  auto part = [&](const void* p, int64_t at, T* to, int64_t count) {
+    if (!p || !to) return;
+    const Range r = share(count, i, m, 64);
+    widen_row(p, at + r.begin, to + r.begin, r.end - r.begin);
+  };
+  part(a.w[d].ih, 0, w_ih, G * n.H * n.I);
+  part(a.w[d].hh, 0, w_hh, G * n.H * n.P);
+  part(a.w[d].hr, 0, w_hr, n.P * n.H);
+  part(a.h0, d * n.B * n.P, h0, n.B * n.P);
+  part(a.c0, d * n.B * n.H, c0, n.B * n.H);
+  part(b.dhn, d * n.B * n.P, dhn, n.B * n.P);
+}
+
+template <class T>
+void Backward<T>::widen_chunk(int d, int64_t s0, int64_t s1, int i, int m) {
+  const Range q = share(s1 - s0, i, m);
+  for (int64_t s = s0 + q.begin; s < s0 + q.end; s++)
+    for (int g = 0; g < split.groups; g++) {
+      const int64_t t = time(d, s), before = d == 0 ? t - 1 : t + 1, first = rows.begin(g);
+      for (int64_t r = first; r < first + rows.active(g, t); r++) {
+        const int64_t row = rows.row(r), at = (s - s0) * n.B + r;
+        if (x_chunk) widen_row(a.x, (t * n.B + row) * n.I, x_chunk + at * n.I, n.I);
+        if (dy_chunk) widen_row(b.dy, y_at(d, t, row), dy_chunk + at * n.P, n.P);
+        if (y_chunk) widen_row(a.y, y_at(d, t, row), y_chunk + at * n.P, n.P);
+        if (!h_chunk) continue;
+        T* h = h_chunk + at * n.P;
+        if (rows.cut(d, t, row) || (rows.starts(d, t, row) && !a.h0))
+          __builtin_memset(h, 0, n.P * sizeof(T));
+        else if (rows.starts(d, t, row))
+          __builtin_memcpy(h, h0 + row * n.P, n.P * sizeof(T));
+        else
+          widen_row(a.y, y_at(d, before, row), h, n.P);
+      }
+    }
+}
+
+template <class T>
+void Backward<T>::pack(int d, int i, int m) {
+  const T* hr = wide(a.w[d].hr, w_hr);
+  // Rows k of a row-major matrix whose columns are cut into panels.
+  auto each = [&](const Panels& panels, int64_t cells, T* dst, auto&& pack_panel) {
+    const Range r = share(panels.count, i, m);
+    for (int64_t p = r.begin; p < r.end; p++) {
+      const Panel q = panels.at(p);
+      pack_panel(q.block * L, q.blocks, dst + q.block * L * cells);
+    }
+  };
+  const int64_t cells = G * gate_cells;
+  if (n.T > 1 || b.dh0)
+    each(outs, cells, packed_hh,
+         [&](int64_t j, int nv, T* to) { pack_gate_rows(a.w[d].hh, w_hh, ops.h_gate, n.P, j, nv, to); });
+  if (packed_ih)
+    each(inputs, cells, packed_ih,
+         [&](int64_t j, int nv, T* to) { pack_gate_rows(a.w[d].ih, w_ih, ops.x_gate, n.I, j, nv, to); });
+  if (project)
+    each(units, n.P, packed_hr, [&](int64_t j, int nv, T* to) {
+      pack_rows<T>([&](int64_t k) { return hr + k * n.H + j; }, n.P, n.H - j, nv, to);
+    });
+  if (i == 0)
+    for (int64_t j = 0; j < max64(N * n.H, n.P); j++) zeros[j] = T(0);
+  const Range r = share(n.B, i, m);
+  for (int64_t p = r.begin; p < r.end; p++) {
+    const int64_t at = (d * n.B + rows.row(p)) * n.H;
+    if (carry_h) __builtin_memset(carry_h + p * n.H, 0, n.H * sizeof(T));
+    if (!carry_c) continue;
+    if (!b.dcn)
+      __builtin_memset(carry_c + p * n.H, 0, n.H * sizeof(T));
+    else if (half)
+      widen_row(b.dcn, at, carry_c + p * n.H, n.H);
+    else
+      __builtin_memcpy(carry_c + p * n.H, static_cast<const T*>(b.dcn) + at, n.H * sizeof(T));
+  }
+  if (d_table) {
+    const Range v = share(n.I, i, m);
+    __builtin_memset(d_table + v.begin * G * n.H, 0, (v.end - v.begin) * G * n.H * sizeof(T));
+  }
+}
+
+template <class T>
+void Backward<T>::pack_gate_rows(const void* w, const T* widened, const int* gate, int64_t columns, int64_t j, int nv,
+                                 T* to) const {
+  auto at = [&](int64_t k) { return (gate[k / n.H] * n.H + k % n.H) * columns + j; };
+  if constexpr (sizeof(T) == 4)
+    if (elements == 2) {
+      const auto* bf16 = static_cast<const uint16_t*>(w);
+      pack_row_pairs([&](int64_t k) { return bf16 + at(k); }, G * n.H, columns - j, nv, to);
+      return;
+    }
+  const T* from = wide(w, widened);
+  pack_rows<T>([&](int64_t k) { return from + at(k); }, G * n.H, columns - j, nv, to);
+}
+
+}  // namespace
+}  // namespace fusedrnn::cpu::FUSEDRNN_ISA
