@@ -1,4 +1,8 @@
 # fusedrnn_add_cpu_kernels(TARGET): the CPU backend without torch, its kernels compiled once for each instruction set.
+if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "GNU" OR CMAKE_CXX_COMPILER_VERSION VERSION_LESS 11)
+  message(FATAL_ERROR "expected g++ 11 or newer, whose vector types the kernels are written in, got "
+    "${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION} (${CMAKE_CXX_COMPILER}); CXX names another")
+endif()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64|amd64")
   set(isas v2 v3 v4)
   set(isa_flags_v2 -march=x86-64-v2)

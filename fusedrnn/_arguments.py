@@ -15,6 +15,8 @@ from fusedrnn.lm.optim import LEARNING_RATES, OPTIMIZERS
 from fusedrnn.text.batches import ORDERS
 from fusedrnn.text.tokenize import FILTERS, TOKENIZERS
 
+_LARGEST_SEED = 2**63 - 1  # of torch's generators
+
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -183,10 +185,12 @@ def _add_eval(commands: Any, run: Command) -> None:
 
 def _add_common(parser: Any, seed: str) -> None:
     parser.add_argument("--device", type=_device, default="cpu", help="cpu or cuda")
-    parser.add_argument("--seed", type=_whole(0), default=0, metavar="N", help=f"decides {seed}")
+    parser.add_argument(
+        "--seed", type=_whole(0, _LARGEST_SEED), default=0, metavar="N", help=f"decides {seed}"
+    )
 
 
-def _whole(least: int) -> Callable[[str], int]:
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
     def convert(value: str) -> int:
         try:
             number = int(value)
@@ -195,6 +199,10 @@ def _whole(least: int) -> Callable[[str], int]:
         if number < least:
             raise argparse.ArgumentTypeError(
                 f"expected a whole number of at least {least}, got {value!r}"
+            )
+        if most is not None and number > most:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number of at most {most}, got {value!r}"
             )
         return number
 

@@ -1,8 +1,7 @@
 """The `fusedrnn` command: train, sample, eval, info.
 
 Exit codes: 0 done; 1 the work could not be done (a text, checkpoint or folder that does not serve);
-    2 a flag that
-cannot be; 130 interrupted. Errors are one line on standard error.
+2 a flag that cannot be; 130 interrupted. Errors are one line on standard error.
 """
 
 from __future__ import annotations
@@ -23,14 +22,26 @@ from typing import Any
 import torch
 
 import fusedrnn
-from fusedrnn import lm, text
+from fusedrnn import _C, lm, text
 from fusedrnn._arguments import build_parser
 from fusedrnn.lm.metrics import MetricsFile
 from fusedrnn.lm.run import Progress, RunExistsError, RunFolder
 from fusedrnn.text.batches import Order
 
 _SAVE_EVERY_S = 30.0
-_EXPECTED_ERRORS = (text.TextError, lm.CheckpointError, lm.DivergedError, RunExistsError)
+
+
+class _SettingError(ValueError):
+    """An environment variable that asks for what this machine does not have."""
+
+
+_EXPECTED_ERRORS = (
+    text.TextError,
+    lm.CheckpointError,
+    lm.DivergedError,
+    RunExistsError,
+    _SettingError,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A terminal that cannot show a character of a sample gets its number instead of an error.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        _check_instruction_set()
         return run(args)
     except _EXPECTED_ERRORS as error:
         message = str(error)
@@ -54,6 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     print(f"fusedrnn {args.command}: error: {message}", file=sys.stderr)
     return 1
+
+
+def _check_instruction_set() -> None:
+    """Makes the choice of kernels now, so that a wrong FUSEDRNN_ISA is found before any work."""
+    try:
+        _C.isa()
+    except RuntimeError as error:
+        raise _SettingError(str(error)) from error
 
 
 def train(args: argparse.Namespace) -> int:
@@ -225,6 +245,8 @@ def evaluate(args: argparse.Namespace) -> int:
     begin = time.perf_counter()
     loss = lm.evaluate(checkpoint.model, ids, batch=args.batch)
     seconds = time.perf_counter() - begin
+    if not math.isfinite(lm.perplexity(loss)):
+        raise lm.DivergedError(f"{args.text}: expected a loss with a finite perplexity, got {loss}")
     unknown = int((ids == 0).sum())
     result = {
         "perplexity": lm.perplexity(loss),
@@ -248,8 +270,6 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def info(args: argparse.Namespace) -> int:
-    from fusedrnn import _C
-
     has_cuda = torch.cuda.is_available()
     facts = {
         "version": fusedrnn.__version__,

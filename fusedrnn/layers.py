@@ -226,7 +226,8 @@ class _Recurrent(nn.RNNBase):
         drop: bool = True,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Layer upon layer, dropout between: ``y [T, B, D*P]``, ``h_n`` and, for LSTM, ``c_n``."""
-        cell, has_c = _CELLS[self.mode], self.mode == "LSTM"
+        cell = _CELLS[self.mode]
+        has_c = _ops.CELLS[cell].has_c
         d = 2 if self.bidirectional else 1
         if self.num_layers == 1:
             y, h_n, c_n = functional.layer(x, h0, c0, weights[0], lengths, resets, cell, d)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -271,6 +272,43 @@ def test_flags_that_cannot_be(capsys, flag, value, message):
     assert out == ""
     assert message in err.strip().splitlines()[-1]
     assert os.listdir() == ["text.txt"]
+
+
+@pytest.mark.parametrize("valid", ["0", "0.2"])
+def test_a_loss_without_a_finite_perplexity_is_a_divergence(capsys, valid):
+    """exp(loss) overflows long before the loss does."""
+    flags = ["--optimizer", "sgd", "--lr", "1e30", "--valid-fraction", valid, "--out", "run"]
+    code, _, err = _run(capsys, "train", "text.txt", *SMALL, *flags)
+    assert code == 1
+    assert "with a finite perplexity, got" in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_eval_of_a_model_beyond_measure(capsys, trained):
+    checkpoint = load_checkpoint("run")
+    with torch.no_grad():
+        checkpoint.model.head.bias[0] = 1e6  # of the token that never comes
+    lm.save_checkpoint(Path("run/checkpoint.safetensors"), checkpoint)
+    assert "finite perplexity, got" in _refused(capsys, "eval", "run", "text.txt", "--json")
+
+
+def test_an_unknown_instruction_set_is_one_line():
+    run = subprocess.run(
+        [sys.executable, "-m", "fusedrnn", "info"],
+        env={**os.environ, "FUSEDRNN_ISA": "x86-64-v9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith("fusedrnn info: error: ")
+    assert "x86-64-v9" in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["train", "text.txt"], ["sample", "run"]])
+def test_a_seed_beyond_torchs_generators(capsys, command):
+    assert "at most" in _refused(capsys, *command, "--seed", str(2**64), code=2)
 
 
 def test_a_run_that_diverges_says_so_and_keeps_what_it_has(capsys):

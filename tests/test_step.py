@@ -14,6 +14,14 @@ from fusedrnn import _ops, reference
 from fusedrnn.reference import CELLS as INFO
 from fusedrnn.tolerances import check
 
+# torch's own, from inside jvp and torch.compile
+pytestmark = [
+    pytest.mark.filterwarnings(
+        "ignore:.torch.jit.script(_method)?. is deprecated:DeprecationWarning"
+    ),
+    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
+]
+
 STEP = torch.ops.fusedrnn.layer_step.default
 F32 = torch.float32
 LAYERS = {

@@ -128,8 +128,8 @@ FUSEDRNN_INLINE const T* as_cells(const void* bf16, int64_t element) {
   return reinterpret_cast<const T*>(static_cast<const uint16_t*>(bf16) + element);
 }
 
-// The rows of a left factor that other cores have just written: asked for all at once, they arrive together; the products
-// would wait for them line by line.
+// The rows of a left factor that other cores have just written: asked for all at once, they arrive together; the
+// products would wait for them line by line.
 constexpr int64_t kPrefetchBytes = 16 << 10;
 template <class T>
 FUSEDRNN_INLINE void prefetch_rows(const RowView<const T>& a, int64_t first, int64_t count, int64_t K) {

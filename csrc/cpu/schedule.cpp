@@ -25,8 +25,9 @@ Split choose_split(const Dims& n, int gates, int64_t unit_blocks, int element_by
   const double whole = double(n.T) * double(n.B) * unit * (1 + double(n.I) / double(n.P)) / flops_per_ns;
   Split best = {1, 1};
   if (threads <= 1 || n.B == 0 || whole < 8 * start) return best;
-  // After a phase the other cores' shares of the state are fetched from them, which takes about as long again.
-  const double barrier = 2 * phase_cost();
+  // After a phase the other cores' shares of the state are fetched from them line by line: measured, about four times
+  // the phase itself again.
+  const double barrier = 5 * phase_cost();
   double least = 1e300;
   for (int parts = 1; parts <= std::min<int64_t>(threads, unit_blocks); parts++) {
     const int groups = int(std::min<int64_t>(threads / parts, n.B));

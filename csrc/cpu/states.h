@@ -25,7 +25,7 @@ RowView<const T> previous_state(const Schedule& rows, int64_t T_, int d, int64_t
   const int64_t first = rows.begin(g), count = rows.active(g, t);
   const bool cuts = rows.any_cut(d, t);
   const int64_t older = d == 0 ? (t == 0 ? 0 : count) : (t + 1 < T_ ? rows.active(g, t + 1) : 0);
-  *all_zero = !cuts && older == 0 && !from.initial;
+  *all_zero = older == 0 && !from.initial;  // a cut makes zeros too
   if (!cuts && older == 0)
     return {from.initial ? from.initial : from.zeros, from.initial ? from.width : 0, rows.order(), nullptr};
   if (!cuts && older == count) return {from.before, from.ld, rows.order(), nullptr};

@@ -54,14 +54,11 @@ constexpr int kChains = 12;
 [[gnu::target("avx512f,prefer-vector-width=512")]] float slice_v4(long n, float b, float c) {
   return chains<16, kChains>(n, b, c);
 }
-[[gnu::target("avx2,fma")]] float slice_v3(long n, float b, float c) {
-  return chains<8, kChains>(n, b, c);
-}
+[[gnu::target("avx2,fma")]] float slice_v3(long n, float b, float c) { return chains<8, kChains>(n, b, c); }
 float slice_v2(long n, float b, float c) { return chains<4, kChains>(n, b, c); }
 
 const Variant variants[] = {
-    {"x86-64-v4", 2.0 * 16 * kChains, slice_v4,
-     [] { return bool(__builtin_cpu_supports("avx512f")); }},
+    {"x86-64-v4", 2.0 * 16 * kChains, slice_v4, [] { return bool(__builtin_cpu_supports("avx512f")); }},
     {"x86-64-v3", 2.0 * 8 * kChains, slice_v3,
      [] { return bool(__builtin_cpu_supports("avx2")) && bool(__builtin_cpu_supports("fma")); }},
     {"x86-64-v2", 2.0 * 4 * kChains, slice_v2, [] { return true; }},
@@ -83,13 +80,10 @@ const Variant& choose(const std::string& isa) {
     if (isa.empty() || isa == v.isa) return v;
     available += std::string(available.empty() ? "" : ", ") + v.isa;
   }
-  throw std::invalid_argument("fma_peak: expected isa to be one of " + available + ", got '" + isa +
-                              "'");
+  throw std::invalid_argument("fma_peak: expected isa to be one of " + available + ", got '" + isa + "'");
 }
 
-double since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
+double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 // Slices until the time is up; their rates in FLOP/s.
 std::vector<double> rates(const Variant& v, double seconds, volatile float* sink) {
@@ -116,11 +110,9 @@ std::vector<double> rates(const Variant& v, double seconds, volatile float* sink
 }  // namespace
 
 FmaPeak fma_peak(int threads, double seconds, const std::string& isa) {
-  if (threads < 1)
-    throw std::invalid_argument("fma_peak: expected threads >= 1, got " + std::to_string(threads));
+  if (threads < 1) throw std::invalid_argument("fma_peak: expected threads >= 1, got " + std::to_string(threads));
   if (!(seconds > 0 && seconds <= 60))
-    throw std::invalid_argument("fma_peak: expected seconds in (0, 60], got " +
-                                std::to_string(seconds));
+    throw std::invalid_argument("fma_peak: expected seconds in (0, 60], got " + std::to_string(seconds));
   const Variant& v = choose(isa);
   FmaPeak peak{v.isa, std::vector<double>(threads), std::vector<double>(threads)};
   std::atomic<int> ready{0};

@@ -7,9 +7,8 @@
 namespace fusedrnn {
 
 struct FmaPeak {
-  std::string isa;  // instruction set that was measured
-  std::vector<double>
-      gflops;  // per thread: median over its slices of about one millisecond, 1e9 FLOP/s
+  std::string isa;              // instruction set that was measured
+  std::vector<double> gflops;   // per thread: median over its slices of about one millisecond, 1e9 FLOP/s
   std::vector<double> fastest;  // per thread: its fastest slice, 1e9 FLOP/s
 };
 

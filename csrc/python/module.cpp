@@ -53,8 +53,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("available_isas", &available_isas,
         "Instruction sets that were compiled in and run on this machine, worst first.");
   m.def("cells", &cell_list, "The cells, in index order: name, gates, saved slots, cell state.");
-  m.def(
-      "fma_peak", &fma_peak, py::arg("threads"), py::arg("seconds"), py::arg("isa") = "",
-      "The machine's measured float32 peak: 1e9 FLOP/s of each thread, median and fastest slice.");
+  m.def("fma_peak", &fma_peak, py::arg("threads"), py::arg("seconds"), py::arg("isa") = "",
+        "The machine's measured float32 peak: 1e9 FLOP/s of each thread, median and fastest slice.");
   m.attr("cuda_build") = FUSEDRNN_CUDA_BUILD;
 }

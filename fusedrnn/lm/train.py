@@ -28,7 +28,7 @@ OnStep = Callable[[int, Tensor], None]
 
 
 class DivergedError(RuntimeError):
-    """The loss became infinite or not a number."""
+    """The loss became infinite or not a number, or so large that its perplexity is infinite."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def train(
 
     Raises:
         TextError: a text that does not fill one batch, or an unknown order.
-        DivergedError: at the end of an epoch whose loss is not finite.
+        DivergedError: at the end of an epoch whose loss, or its perplexity, is not finite, on the
+            training or the held-out text.
     """
     device = next(model.parameters()).device
     windows = Windows(ids.to(device), steps)
@@ -107,14 +108,11 @@ def train(
         )
         loss = total.item() / tokens  # waits for the device, so the clock is read after it
         seconds = time.perf_counter() - begin
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"epoch {epoch + 1}: expected a finite loss, got {loss}; "
-                "a smaller learning rate or clip may help"
-            )
+        _check_finite(epoch + 1, "loss", loss)
         valid = None
         if valid_ids is not None and len(valid_ids) > 1:
             valid = evaluate(model, valid_ids, batch=batch, steps=steps)
+            _check_finite(epoch + 1, "held-out loss", valid)
         yield Epoch(
             epoch=epoch + 1,
             loss=loss,
@@ -124,6 +122,15 @@ def train(
             tokens=tokens,
             seconds=seconds,
             tokens_per_s=tokens / seconds,
+        )
+
+
+def _check_finite(epoch: int, what: str, loss: float) -> None:
+    """DivergedError unless the loss and its perplexity are numbers that can be written down."""
+    if not math.isfinite(perplexity(loss)):
+        wanted = f"a {what} with a finite perplexity" if math.isfinite(loss) else f"a finite {what}"
+        raise DivergedError(
+            f"epoch {epoch}: expected {wanted}, got {loss}; a smaller learning rate or clip may help"
         )
 
 
@@ -145,9 +152,11 @@ def train_epoch(
     """One pass over ``batches``: the heart of the matter.
 
     Returns the loss summed over all tokens (nats; float64, on the model's device) and the number of
-    tokens.
+    tokens. ValueError for a model with nothing to train.
     """
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise ValueError("model: expected parameters to train, got none that requires a gradient")
     model.train()
     total = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
     tokens = 0

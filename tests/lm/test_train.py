@@ -244,6 +244,13 @@ def test_a_loss_that_is_not_finite_ends_the_run():
         list(train(model, make_optimizer("sgd", model.parameters()), _text(300), epochs=2, batch=4))
 
 
+def test_a_model_with_nothing_to_train():
+    model = _model().requires_grad_(False)
+    batches = [(torch.zeros(3, 2).long(), torch.zeros(3, 2).long())]
+    with pytest.raises(ValueError, match="expected parameters to train"):
+        train_epoch(model, batches, None, carry=False, clip=1.0)
+
+
 def test_a_text_too_short_for_a_batch():
     model = _model()
     with pytest.raises(TextError, match="expected at least 141 tokens"):

@@ -42,6 +42,7 @@ struct Case {
   Results run(const fusedrnn::cpu::Threads& threads, bool save = true);
   // Compares with the oracle; true if everything is within the tolerance of the type.
   bool matches(const Results& r);
+  void set_x(const oracle::Values& x) { x_ = Array(o.dtype, x); }
   void set_h0(const oracle::Values& h0) { h0_ = Array(o.dtype, h0); }
 
   Options o;

@@ -202,6 +202,29 @@ void not_a_number() {
   }
 }
 
+// Scratch is kept between calls: what an earlier call left there must not show, not even NaN times zero.
+void scratch_of_an_earlier_call() {
+  for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
+    for (DType dtype : {DType::f64, DType::f32, DType::bf16})
+      for (int64_t T : {1, 4}) {
+        Options o;
+        o.cell = cell;
+        o.dtype = dtype;
+        o.n = {T, 3, 6, 18, 18, 2};
+        o.states = false;
+        o.resets = o.lengths = true;
+        o.seed = 9;
+        Case c(o);
+        Options spoiled = o;
+        spoiled.n = {40, 9, 60, 70, 70, 2};
+        spoiled.lengths = spoiled.resets = false;
+        Case s(spoiled);
+        s.set_x(oracle::Values(s.layer.x.size(), NAN));
+        s.run(pools::one);
+        c.matches(c.run(pools::one));
+      }
+}
+
 }  // namespace
 
 void test_layers() {
@@ -212,4 +235,5 @@ void test_layers() {
   empty_batch();
   rows_without_steps();
   not_a_number();
+  scratch_of_an_earlier_call();
 }
