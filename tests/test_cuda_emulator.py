@@ -93,11 +93,11 @@ FAULTS = {
     ),
     "no barrier in the transpose": (
         "layer_kernels.cu", "  __syncthreads();\n  for (int i = threadIdx.y; i < kTile; i += 8)\n    if (c0",
-        "  for (int i = threadIdx.y; i < kTile; i += 8)\n    if (c0", "cuda_step_test", "tiny",
+        "  for (int i = threadIdx.y; i < kTile; i += 8)\n    if (c0", "cuda_step_test", "ids",
     ),
     "no barrier between rounds of ids": (
         "layer_kernels.cu", "    __syncthreads();\n  }\n  if (c < width) partial",
-        "  }\n  if (c < width) partial", "cuda_step_test", "tiny",
+        "  }\n  if (c < width) partial", "cuda_step_test", "ids",
     ),
     "fma: no barrier before the cell": (
         "fma_forward.h", "    __syncthreads();\n    if (p.item) {", "    if (p.item) {", "cuda_fma_test", "tiny",

@@ -22,9 +22,7 @@ SIMT_NO_TSAN __attribute__((noinline)) inline dim3 thread_index() { return curre
 SIMT_NO_TSAN __attribute__((noinline)) inline dim3 block_index() { return current->block->index; }
 SIMT_NO_TSAN __attribute__((noinline)) inline dim3 block_size() { return current->block->grid->block; }
 SIMT_NO_TSAN __attribute__((noinline)) inline dim3 grid_size() { return current->block->grid->grid; }
-SIMT_NO_TSAN __attribute__((noinline)) inline unsigned char* dynamic_shared() {
-  return current->block->dynamic.get();
-}
+SIMT_NO_TSAN __attribute__((noinline)) inline unsigned char* dynamic_shared() { return current->block->dynamic.get(); }
 }  // namespace simt
 #define threadIdx simt::thread_index()
 #define blockIdx simt::block_index()
@@ -58,10 +56,17 @@ SIMT_NO_TSAN inline unsigned __ballot_sync(unsigned, int predicate) {
   return bits;
 }
 inline int __popc(unsigned v) { return __builtin_popcount(v); }
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
 inline float __expf(float x) { return std::exp(x); }
 inline float __fdividef(float a, float b) { return a / b; }
 template <class T>
 T __ldg(const T* p) {
+  return *p;
+}
+template <class T>
+T __ldcg(const T* p) {
   return *p;
 }
 
@@ -76,8 +81,8 @@ inline cudaError_t cudaMemsetAsync(void* p, int value, size_t bytes, cudaStream_
   return cudaSuccess;
 }
 enum cudaMemcpyKind { cudaMemcpyDeviceToDevice = 3 };
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
-                                   cudaStream_t) {
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
   std::memcpy(to, from, bytes);
   return cudaSuccess;
 }
+inline int __ffs(int v) { return __builtin_ffs(v); }

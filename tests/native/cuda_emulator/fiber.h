@@ -1,5 +1,5 @@
-// Fibers for the CUDA emulator: a stack and a switch, known to AddressSanitizer and ThreadSanitizer. One translation unit
-// of a program defines SIMT_MAIN before it includes the emulator; the switch lives there.
+// Fibers for the CUDA emulator: a stack and a switch, known to AddressSanitizer and ThreadSanitizer. One translation
+// unit of a program defines SIMT_MAIN before it includes the emulator; the switch lives there.
 #pragma once
 #include <sys/mman.h>
 
@@ -101,8 +101,7 @@ simt_switch:
 // From the fiber back to the scheduler.
 SIMT_NO_TSAN inline void leave(Fiber& f) {
 #if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_start_switch_fiber(f.done ? nullptr : &f.fake_stack, scheduler_stack,
-                                 scheduler_stack_size);
+  __sanitizer_start_switch_fiber(f.done ? nullptr : &f.fake_stack, scheduler_stack, scheduler_stack_size);
 #endif
 #if defined(__SANITIZE_THREAD__)
   __tsan_switch_to_fiber(scheduler_tsan, 1);  // 1: a switch orders nothing

@@ -37,10 +37,9 @@ struct Schedule {
   unsigned seed = 1;
 };
 inline Schedule schedule;
-inline constexpr Order kOrders[] = {Order::forward, Order::reverse, Order::random, Order::greedy,
-                                    Order::starve};
-inline constexpr Delivery kDeliveries[] = {Delivery::instant, Delivery::pass, Delivery::random,
-                                           Delivery::lazy, Delivery::lifo};
+inline constexpr Order kOrders[] = {Order::forward, Order::reverse, Order::random, Order::greedy, Order::starve};
+inline constexpr Delivery kDeliveries[] = {Delivery::instant, Delivery::pass, Delivery::random, Delivery::lazy,
+                                           Delivery::lifo};
 
 struct Barrier {
   unsigned need = 0, count = 0, generation = 0;
@@ -109,9 +108,7 @@ SIMT_NO_TSAN inline Barrier& cluster_barrier() {
   Block& b = *current->block;
   return b.grid->cluster_barriers[b.linear / b.grid->cluster];
 }
-SIMT_NO_TSAN inline unsigned cluster_rank() {
-  return unsigned(current->block->linear % current->block->grid->cluster);
-}
+SIMT_NO_TSAN inline unsigned cluster_rank() { return unsigned(current->block->linear % current->block->grid->cluster); }
 // The block of the given rank in the running thread's cluster.
 SIMT_NO_TSAN inline Block& peer(unsigned rank) {
   Block& b = *current->block;
@@ -262,8 +259,7 @@ void set_up_block(Grid& g, size_t i, dim3 grid, unsigned threads, size_t shared)
   b.index = dim3(unsigned(i % grid.x), unsigned(i / grid.x % grid.y), unsigned(i / grid.x / grid.y));
   b.barrier.need = b.live = threads;
   b.warps.resize((threads + 31) / 32);
-  for (unsigned w = 0; w < b.warps.size(); w++)
-    b.warps[w].barrier.need = std::min(32u, threads - w * 32);
+  for (unsigned w = 0; w < b.warps.size(); w++) b.warps[w].barrier.need = std::min(32u, threads - w * 32);
   b.dynamic.reset(new unsigned char[shared]);
   b.dynamic_size = shared;
   std::memset(b.dynamic.get(), 0xC5, shared);
@@ -290,8 +286,8 @@ void launch(dim3 grid, dim3 block, size_t shared, bool cooperative, unsigned clu
   std::vector<Thread> pool(group * threads);
   std::vector<Thread*> live;
   const size_t bytes = pool.size() * kStack;
-  char* stacks = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  char* stacks = static_cast<char*>(
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   if (stacks == MAP_FAILED) throw std::bad_alloc();
 #if defined(__SANITIZE_THREAD__)
   scheduler_tsan = __tsan_get_current_fiber();
@@ -308,8 +304,7 @@ void launch(dim3 grid, dim3 block, size_t shared, bool cooperative, unsigned clu
         f.block = &g.blocks[first + i];
         f.linear = unsigned(t);
         f.lane = unsigned(t & 31);
-        f.index = dim3(unsigned(t % block.x), unsigned(t / block.x % block.y),
-                       unsigned(t / block.x / block.y));
+        f.index = dim3(unsigned(t % block.x), unsigned(t / block.x % block.y), unsigned(t / block.x / block.y));
         f.groups.clear();
         f.open.clear();
         live.push_back(&f);

@@ -1,0 +1,3 @@
+#include "cluster_backward.h"
+
+FUSEDRNN_CLUSTER_BACKWARD(Gru)

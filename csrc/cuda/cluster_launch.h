@@ -1,0 +1,85 @@
+// Launches of kernels that run in thread-block clusters and keep much in shared memory.
+#pragma once
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "device.h"
+#include "plan.h"
+
+namespace fusedrnn::cuda {
+
+#if !defined(FUSEDRNN_EMULATED)
+inline cudaLaunchConfig_t cluster_config(const Plan& plan, int64_t D, cudaStream_t stream,
+                                         cudaLaunchAttribute& cluster) {
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {static_cast<unsigned>(plan.cluster), 1, 1};
+  cudaLaunchConfig_t c{};
+  c.gridDim = dim3(static_cast<unsigned>(plan.blocks), static_cast<unsigned>(D));
+  c.blockDim = dim3(static_cast<unsigned>(plan.threads));
+  c.dynamicSmemBytes = static_cast<size_t>(plan.smem);
+  c.stream = stream;
+  c.attrs = &cluster;
+  c.numAttrs = 1;
+  return c;
+}
+#endif
+
+// Whether a cluster of the plan's size can be resident on the current device at all. Asked of the device once for each
+// kernel, size and device; it also sets the kernel's attributes, which must precede a capture.
+inline bool cluster_accepted([[maybe_unused]] const void* kernel, [[maybe_unused]] const Plan& plan) {
+#if defined(FUSEDRNN_EMULATED)
+  return true;
+#else
+  struct Seen {
+    int smem = -1;
+    std::map<std::pair<int, int>, bool> fits;  // by cluster size and shared memory
+  };
+  static std::mutex mutex;
+  static std::map<std::pair<const void*, int>, Seen> known;
+  int device = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  const std::lock_guard<std::mutex> lock(mutex);
+  Seen& seen = known[{kernel, device}];
+  const auto [at, fresh] = seen.fits.try_emplace({plan.cluster, plan.smem}, false);
+  if (!fresh) return at->second;
+  bool ok = true;
+  if (plan.smem > seen.smem) {
+    ok = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.smem) == cudaSuccess;
+    if (ok) seen.smem = plan.smem;
+  }
+  if (ok && plan.cluster > 8)
+    ok = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1) == cudaSuccess;
+  cudaLaunchAttribute cluster{};
+  const cudaLaunchConfig_t config = cluster_config(plan, 1, nullptr, cluster);
+  int clusters = 0;
+  ok = ok && cudaOccupancyMaxActiveClusters(&clusters, kernel, &config) == cudaSuccess && clusters > 0;
+  if (!ok) (void)cudaGetLastError();
+  return at->second = ok;
+#endif
+}
+
+// Enqueues kernel(args) on a grid of plan.blocks by D blocks. False where the device refused: nothing was enqueued
+// then.
+template <class Args>
+bool launch_clusters(const char* name, void (*kernel)(Args), const Plan& plan, int64_t D, cudaStream_t stream,
+                     Args args) {
+#if defined(FUSEDRNN_EMULATED)
+  (void)name, (void)stream;
+  simt::launch(dim3(unsigned(plan.blocks), unsigned(D)), dim3(unsigned(plan.threads)), size_t(plan.smem), false,
+               unsigned(plan.cluster), [&] { kernel(args); });
+#else
+  cudaLaunchAttribute cluster{};
+  const cudaLaunchConfig_t config = cluster_config(plan, D, stream, cluster);
+  void* pointers[] = {&args};
+  const cudaError_t e = cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), pointers);
+  if (e == cudaErrorLaunchOutOfResources || e == cudaErrorInvalidClusterSize) {
+    (void)cudaGetLastError();
+    return false;
+  }
+  check(e, name);
+#endif
+  return true;
+}
+
+}  // namespace fusedrnn::cuda

@@ -1,0 +1,3 @@
+#include "cluster_forward.h"
+
+FUSEDRNN_CLUSTER_FORWARD(Lstm)

@@ -1,0 +1,42 @@
+"""Everything here needs a CUDA device, and is skipped, with the reason, where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from fusedrnn import _ops
+
+
+def _why_not() -> str | None:
+    if not torch.cuda.is_available():
+        return "needs a CUDA device, and torch sees none"
+    if not _ops.HAS_CUDA_OPS:
+        return "needs the CUDA part of fusedrnn, which was not built"
+    if torch.cuda.get_device_capability() < (8, 0):
+        return "needs a GPU of compute capability 8.0 or later"
+    return None
+
+
+@pytest.fixture(autouse=True)
+def _device() -> Iterator[None]:
+    """Skips without a device; with one, float32 is exact unless a test allows TF32."""
+    reason = _why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.fixture(params=["step", "auto"])
+def family(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test that takes this runs with the step family forced, and with the plan's own choice."""
+    if request.param == "auto":
+        monkeypatch.delenv("FUSEDRNN_CUDA_FAMILY", raising=False)
+    else:
+        monkeypatch.setenv("FUSEDRNN_CUDA_FAMILY", request.param)
+    return str(request.param)

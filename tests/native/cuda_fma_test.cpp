@@ -1,0 +1,94 @@
+// The fma family on the emulator, in every order of threads and every order of deliveries, against the float64
+// reference. Prints one line for each wrong output and exits with 1 where there is any. Arguments: "small", "tiny" for
+// shorter runs.
+#define SIMT_MAIN
+#include <cstring>
+
+#include "cuda_layer_case.h"
+
+namespace {
+
+using emulated::Case;
+using emulated::LayerRun;
+
+int runs = 0, bad = 0;
+
+void run(const Case& c) {
+  runs++;
+  try {
+    bad += LayerRun(c).check();
+  } catch (const std::exception& e) {
+    bad++;
+    std::printf("BAD %s in %s\n", e.what(), c.text().c_str());
+  }
+}
+
+// H that fill, or do not, the units and columns of 1 to 16 blocks; B around the tiles.
+constexpr int64_t kSizes[][3] = {{4, 3, 5}, {3, 9, 12}, {5, 1, 33}, {4, 5, 70}, {1, 2, 8}, {2, 2, 16}};
+
+// A case that walks through sizes, cells, dtypes, options and schedules as i counts.
+Case walk(int i, fusedrnn::DType dtype, const int64_t (&size)[3]) {
+  simt::schedule = {simt::kOrders[i % 5], simt::kDeliveries[i / 5 % 5], unsigned(i)};
+  Case c;
+  c.dtype = dtype;
+  c.cell = i % 4;
+  c.T = size[0], c.B = size[1], c.H = size[2], c.I = 2;
+  c.D = 1 + i / 2 % 2;
+  c.bias = i % 3 != 0;
+  c.state = i % 5 != 0;
+  c.lengths = i % 7 < 3 && c.B > 1;
+  c.resets = i % 11 < 6;
+  c.save = i % 13 != 0;
+  c.seed = unsigned(i);
+  if (c.H > 40) c.all_cotangents = false;
+  return c;
+}
+
+// The program may be compiled with few of the kernels; then one N is what there is.
+#if defined(FUSEDRNN_FEW_VARIANTS)
+constexpr int kClusterRows[] = {2, 2, 2, 2}, kGridRows[] = {4, 4, 4, 4};
+constexpr int kTypes = 2;
+#else
+constexpr int kClusterRows[] = {1, 2, 4, 8}, kGridRows[] = {1, 4, 8, 16};
+constexpr int kTypes = 3;
+#endif
+
+void clusters(int count, int most) {
+  int i = 0;
+  for (int R = 1; R <= most; R *= 2)
+    for (int k = 0; k < count; k++, i++) {
+      const std::string shape = std::to_string(R) + "," + std::to_string(kClusterRows[i / 6 % 4]);
+      setenv("FUSEDRNN_FMA_SHAPE", shape.c_str(), 1);
+      run(walk(i, fusedrnn::DType::f32, kSizes[i % 6]));
+    }
+  unsetenv("FUSEDRNN_FMA_SHAPE");
+}
+
+// Teams of 1 to 5 blocks, several of them together or one after another.
+void grids(int count) {
+  constexpr int64_t sizes[][3] = {{4, 3, 5}, {3, 9, 12}, {5, 1, 33}, {3, 18, 9}, {1, 2, 8}};
+  const fusedrnn::DType types[] = {fusedrnn::DType::f32, fusedrnn::DType::bf16, fusedrnn::DType::f16};
+  for (int i = 0; i < count; i++) {
+    const auto& size = sizes[i % 5];
+    const int64_t units = size[2] > 20 ? 8 : 4, R = (size[2] + units - 1) / units;
+    setenv("FUSEDRNN_FMA_GRID", (std::to_string(R) + "," + std::to_string(kGridRows[i / 5 % 4])).c_str(), 1);
+    Case c = walk(i, types[i / 3 % kTypes], size);
+    if (c.cell == reference::elman_relu && c.dtype != fusedrnn::DType::f32) c.cell = reference::gru;  // the kink
+    c.device.sms = i % 2 ? 20 : 132;
+    simt::schedule.order = simt::kOrders[(2 * i + 3) % 5];  // greedy first: it tells a missing wait
+    run(c);
+  }
+  unsetenv("FUSEDRNN_FMA_GRID");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  setenv("FUSEDRNN_CUDA_FAMILY", "fma", 1);
+  const std::string mode = argc > 1 ? argv[1] : "";
+  const int many = mode == "tiny" ? 1 : mode == "small" ? 2 : 10;
+  clusters(many, mode == "tiny" ? 2 : 16);
+  grids(many * 4);
+  std::printf("%d runs, %d wrong outputs\n", runs, bad);
+  return bad != 0;
+}
