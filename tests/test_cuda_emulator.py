@@ -123,10 +123,9 @@ FAULTS = {
         "fma_grid.h", "  if (static_cast<int>(threadIdx.x) < s.R) await_flag(flags + threadIdx.x, value);\n", "",
         "cuda_fma_test", "tiny",
     ),
-    "fma grid: the flag before the data": (
-        "fma_grid.h",
-        "    __syncthreads();\n    if (threadIdx.x == 0 && s + 1 < steps) raise_flag(",
-        "    if (threadIdx.x == 0 && s + 1 < steps) raise_flag(", "cuda_fma_test", "tiny",
+    "fma grid: the flag counts a step ahead": (
+        "fma_grid.h", "raise_flag(flags + p.rank, static_cast<uint32_t>(s + 1));",
+        "raise_flag(flags + p.rank, static_cast<uint32_t>(s + 2));", "cuda_fma_test", "tiny",
     ),
     "fma grid: one buffer": (
         "fma_grid.h", "exchange + ((i + 1) & 1) * shape.R * block, block);", "exchange, block);",

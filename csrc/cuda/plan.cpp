@@ -27,12 +27,20 @@ bool forced_family(Family& forced) {
                               std::string(wish) + "'");
 }
 
+// The persistent kernels have run on compute capability 9.x and nowhere else (docs/gpu-notes.md). Elsewhere they are
+// taken only where somebody asks for them by name.
+bool proven_on(const Device& dev) { return dev.arch / 10 == 9; }
+
 Plan make(const Problem& p, const Device& dev, bool backward) {
   Family forced{};
   const bool wish = forced_family(forced);
   Plan step;
   if (wish && forced == Family::step) {
     step.why = "FUSEDRNN_CUDA_FAMILY=step";
+    return step;
+  }
+  if (!wish && !proven_on(dev)) {
+    step.why = "persistent kernels have only run on compute capability 9.x so far; FUSEDRNN_CUDA_FAMILY asks for them";
     return step;
   }
   for (const FamilyEntry& entry : kPersistent) {

@@ -78,6 +78,17 @@ void expected_families() {
   want(DType::f64, 128, 16, Family::step);
 }
 
+// A kernel that has never run on a kind of device is not chosen there unasked.
+void unproven_devices() {
+  for (int arch : {80, 100})
+    for (DType dtype : {DType::bf16, DType::f32}) {
+      const Problem p{2, dtype, false, {1000, 16, 256, 256, 256, 1}, false, false, false, true};
+      plans++;
+      const Plan plan = plan_forward(p, known_device(arch));
+      expect(plan.family == Family::step, "an unproven family", p, known_device(arch), plan);
+    }
+}
+
 template <class F>
 void throws(const char* what, F&& f) {
   plans++;
@@ -110,8 +121,13 @@ void forced() {
 }  // namespace
 
 int main() {
+  for (const char* family : {"cluster", "fma"}) {  // asked for by name, they keep the limits of every device
+    setenv("FUSEDRNN_CUDA_FAMILY", family, 1);
+    wide_range();
+  }
   unsetenv("FUSEDRNN_CUDA_FAMILY");
   wide_range();
+  unproven_devices();
   expected_families();
   forced();
   std::printf("%d plans, %d broken promises\n", plans, bad);
