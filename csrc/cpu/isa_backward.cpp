@@ -174,7 +174,8 @@ struct Call {
     Arena arena(block);
     Backward<T> layer(c.args, c.split, arena);
     layer.rows.fill();
-    run_team(c.threads, c.split.threads(), Backward<T>::work, &layer);
+    const int limit = useful_threads(layer.n, layer.G, ceil_div(layer.n.H, kLanes<T>), sizeof(T), c.split);
+    run_team(c.threads, limit, Backward<T>::work, &layer);
   }
 };
 

@@ -227,7 +227,8 @@ struct Call {
     Arena arena(block);
     Forward<T> layer(c.args, c.split, arena);
     layer.rows.fill();
-    run_team(c.threads, c.split.threads(), Forward<T>::work, &layer);
+    const int limit = useful_threads(layer.n, layer.G, ceil_div(layer.n.H, kLanes<T>), sizeof(T), c.split);
+    run_team(c.threads, limit, Forward<T>::work, &layer);
   }
 };
 

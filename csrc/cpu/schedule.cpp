@@ -8,8 +8,26 @@
 namespace fusedrnn::cpu {
 
 namespace {
+
 Split forced = {0, 0};
+
+// A rough time of one step in nanoseconds; only its order of magnitude matters. unit_blocks: as choose_split. meeting:
+// what it costs the parts to meet once.
+double step_time(const Dims& n, int gates, int64_t unit_blocks, int element_bytes, Split s, double meeting) {
+  const double flops_per_ns = element_bytes == 8 ? 50 : 100;
+  const double private_cache = 768 << 10, stream_bytes_per_ns = 30;
+  const double unit = 2.0 * double(gates) * double(n.H) * double(n.P);  // flops of one row's step
+  const double weights = double(gates) * double(n.H) * double(n.P) * element_bytes;
+  const double rows = double((n.B + s.groups - 1) / s.groups);
+  const double share = double((unit_blocks + s.parts - 1) / s.parts) / double(unit_blocks);
+  // One row alone cannot use the multiply-adds of a tile.
+  const double compute = std::max(rows, 1.6) * share * unit / flops_per_ns;
+  const double stream = std::max(0.0, weights * share - private_cache) / stream_bytes_per_ns;
+  const double input = rows * share * unit * double(n.I) / double(n.P) / flops_per_ns;
+  return std::max(compute, stream) + 0.2 * std::min(compute, stream) + input + (s.parts > 1 ? meeting : 0);
 }
+
+}  // namespace
 
 void force_split(Split split) { forced = split; }
 
@@ -17,33 +35,29 @@ Split choose_split(const Dims& n, int gates, int64_t unit_blocks, int element_by
   if (forced.groups > 0)
     return {int(std::max<int64_t>(1, std::min<int64_t>(forced.groups, n.B))),
             int(std::min<int64_t>(forced.parts, unit_blocks))};
-  // Rough costs in nanoseconds; only their order of magnitude matters.
-  const double flops_per_ns = element_bytes == 8 ? 50 : 100, start = 1000;
-  const double private_cache = 768 << 10, stream_bytes_per_ns = 30;
-  const double unit = 2.0 * double(gates) * double(n.H) * double(n.P);  // flops of one row's step
-  const double weights = double(gates) * double(n.H) * double(n.P) * element_bytes;
-  const double whole = double(n.T) * double(n.B) * unit * (1 + double(n.I) / double(n.P)) / flops_per_ns;
+  // Nothing that is measured may enter here: tiles, and so the last bits, depend on the split. See useful_threads.
+  const double meeting = 300, start = 1000;
   Split best = {1, 1};
-  if (threads <= 1 || n.B == 0 || whole < 8 * start) return best;
-  // After a phase the other cores' shares of the state are fetched from them line by line: measured, about four times
-  // the phase itself again.
-  const double barrier = 5 * phase_cost();
-  double least = 1e300;
+  if (threads <= 1 || n.B == 0) return best;
+  double least = step_time(n, gates, unit_blocks, element_bytes, best, 0);
+  if (double(n.T) * least < 8 * start) return best;
   for (int parts = 1; parts <= std::min<int64_t>(threads, unit_blocks); parts++) {
-    const int groups = int(std::min<int64_t>(threads / parts, n.B));
-    const double rows = double((n.B + groups - 1) / groups);
-    const double share = double((unit_blocks + parts - 1) / parts) / double(unit_blocks);
-    // One row alone cannot use the multiply-adds of a tile.
-    const double compute = std::max(rows, 1.6) * share * unit / flops_per_ns;
-    const double stream = std::max(0.0, weights * share - private_cache) / stream_bytes_per_ns;
-    const double input = rows * share * unit * double(n.I) / double(n.P) / flops_per_ns;
-    const double step = std::max(compute, stream) + 0.2 * std::min(compute, stream) + input + (parts > 1 ? barrier : 0);
-    if (step < least) {
-      least = step;
-      best = {groups, parts};
+    const Split s = {int(std::min<int64_t>(threads / parts, n.B)), parts};
+    const double time = step_time(n, gates, unit_blocks, element_bytes, s, meeting);
+    if (time < least) {
+      least = time;
+      best = s;
     }
   }
   return best;
+}
+
+int useful_threads(const Dims& n, int gates, int64_t unit_blocks, int element_bytes, Split s) {
+  if (s.parts == 1 || n.B == 0 || forced.groups > 0) return s.threads();
+  // After the meeting the other cores' shares of the state are fetched from them line by line: measured, about four
+  // times the meeting itself again.
+  const double together = step_time(n, gates, unit_blocks, element_bytes, s, 5 * phase_cost());
+  return together < step_time(n, gates, unit_blocks, element_bytes, {1, 1}, 0) ? s.threads() : 1;
 }
 
 Schedule::Schedule(Arena& arena, const Dims& n, int groups, const int64_t* lengths, const bool* resets)

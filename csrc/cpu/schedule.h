@@ -18,6 +18,10 @@ void force_split(Split split);
 // unit_blocks: blocks of units that can be dealt out; gates, n, element bytes as in layer.h.
 Split choose_split(const Dims& n, int gates, int64_t unit_blocks, int element_bytes, int threads);
 
+// How many threads to run a split on: fewer than it has cells where meeting costs more on this machine than it brings.
+// The results are the same either way.
+int useful_threads(const Dims& n, int gates, int64_t unit_blocks, int element_bytes, Split split);
+
 // The rows of the batch in the order they are worked on: group by group, longest first in each. Position r of the order
 // is row order[r] of the batch (r itself where order is null). At step t the rows of group g that have not ended are
 // the first active(g, t) of its positions begin(g) .. begin(g+1).
