@@ -320,7 +320,11 @@ def test_a_run_that_diverges_says_so_and_keeps_what_it_has(capsys):
 
 
 def test_ctrl_c_keeps_the_model():
-    code = "import sys; from fusedrnn.cli import main; sys.exit(main(sys.argv[1:]))"
+    # A shell hands SIGINT down as ignored to what it runs in the background, and these tests may be that.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from fusedrnn.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
     flags = [*SMALL, "--epochs", "1000000", "--out", "run"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, "train", "text.txt", *flags],
