@@ -342,6 +342,7 @@ def test_ctrl_c_keeps_the_model():
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
+        process.wait()
     assert process.returncode == 130
     assert "interrupted in epoch" in out
     assert "Traceback" not in err
