@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from fusedrnn.errors import UserError
 from fusedrnn.lm.model import LanguageModel
 from fusedrnn.text.tokenize import Tokenizer, from_description
 from fusedrnn.text.vocab import Vocab
@@ -32,7 +33,7 @@ _VERSION = 1
 _PREFIX = "model."
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(UserError, RuntimeError):
     """A checkpoint that is missing, truncated, or not one of ours; the message says which."""
 
 

@@ -13,11 +13,12 @@ from typing import Any
 from torch import Tensor
 from tqdm import tqdm
 
+from fusedrnn.errors import UserError
 from fusedrnn.lm.checkpoint import FILE_NAME
 from fusedrnn.lm.metrics import perplexity
 
 
-class RunExistsError(RuntimeError):
+class RunExistsError(UserError, RuntimeError):
     """The folder of a new run holds another run, or cannot be a folder."""
 
 

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
+from fusedrnn.errors import UserError
 from fusedrnn.lm.metrics import perplexity
 from fusedrnn.lm.model import State, detach
 from fusedrnn.text.batches import Order, Windows, make_order
@@ -27,7 +28,7 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 OnStep = Callable[[int, Tensor], None]
 
 
-class DivergedError(RuntimeError):
+class DivergedError(UserError, RuntimeError):
     """The loss became infinite or not a number, or so large that its perplexity is infinite."""
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fusedrnn.errors import UserError
+
 _SHOWN = 10
 
 
-class TextError(ValueError):
+class TextError(UserError, ValueError):
     """A text, vocabulary or tokenizer description that cannot be used as asked."""
 
 

@@ -96,6 +96,7 @@ def test_one_batch_of_the_smallest_text(order):
 # Python from 3.12 on warns of any fork beside threads; how workers start is torch's affair.
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 @both
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
 @pytest.mark.parametrize("workers", [1, 2])
 def test_workers_change_nothing(order, workers):
     ids = torch.randint(50, (500,), generator=torch.Generator().manual_seed(1))

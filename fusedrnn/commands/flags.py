@@ -1,0 +1,88 @@
+"""What the parsers of all commands share: their form, and the types of their flags."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+LARGEST_SEED = 2**63 - 1  # of torch's generators
+
+Command = Callable[[argparse.Namespace], int]
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows a default where there is one to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or action.default == "":
+            return action.help
+        return super()._get_help_string(action)
+
+
+def command(commands: Any, name: str, run: Command, what: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=what,
+        description=what[0].upper() + what[1:] + ".",
+        formatter_class=_HelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_device_and_seed(parser: Any, seed: str) -> None:
+    parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--seed", type=whole(0, LARGEST_SEED), default=0, metavar="N", help=f"decides {seed}"
+    )
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    def convert(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number of at least {least}, got {value!r}"
+            )
+        if most is not None and number > most:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number of at most {most}, got {value!r}"
+            )
+        return number
+
+    return convert
+
+
+def number(low: float, high: float, *, high_excluded: bool = False) -> Callable[[str], float]:
+    def convert(value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not (low <= number < high or (number == high and not high_excluded)):
+            upper = "" if high == math.inf else f" {'below' if high_excluded else 'to'} {high:g}"
+            raise argparse.ArgumentTypeError(
+                f"expected a finite number from {low:g}{upper}, got {value!r}"
+            )
+        return number
+
+    return convert
+
+
+def device(value: str) -> torch.device:
+    try:
+        device = torch.device(value)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise argparse.ArgumentTypeError(f"expected cpu or cuda, got {value!r}")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise argparse.ArgumentTypeError(f"expected a CUDA device for {value!r}, got none here")
+    return device
