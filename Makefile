@@ -1,7 +1,7 @@
 # Short names for `python3 run.py ...`, the benchmarks and the GPU record.
 PYTHON ?= python3
 
-.PHONY: build test demo lint bench gpu
+.PHONY: build test demo lint bench reproduce gpu
 build test demo lint:
 	$(PYTHON) run.py $@
 
@@ -14,3 +14,8 @@ gpu:
 bench:
 	$(PYTHON) run.py build
 	.venv/bin/python -m benchmarks.peers $(ARGS)
+
+# Runs of the literature beside ours, and the page docs/reproduced.md (two hours); ARGS choose tables and rows.
+reproduce:
+	$(PYTHON) run.py build
+	.venv/bin/python -m benchmarks.reproduce $(ARGS)

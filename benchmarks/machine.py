@@ -53,6 +53,12 @@ def facts() -> dict[str, Any]:
     }
 
 
+def facts_line() -> str:
+    """Processor, cores, torch and date in one line, for a page."""
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    return f"{cpu_model()}, {usable_cores()} cores, torch {torch.__version__}, {today}"
+
+
 def cpu_model() -> str:
     """What the processor calls itself, with family and model where the name alone is vague."""
     info = Path("/proc/cpuinfo")

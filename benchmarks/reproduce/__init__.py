@@ -1,0 +1,1 @@
+"""Published runs beside ours: ``python -m benchmarks.reproduce`` makes the table of the docs."""

@@ -1,0 +1,88 @@
+"""Language models: a textbook's character models, and tiny-shakespeare.
+
+The textbook is Zhang, Lipton, Li, Smola, *Dive into Deep Learning*, chapters 9 and 10: the first
+10,000 characters of *The Time Machine*, one-hot input, hidden size 256, 32 rows of 35 steps, SGD
+with rate 1, gradients clipped at norm 1, 500 epochs; its speeds are those of its GPU. The texts are
+looked for as the named corpora are, see docs/text.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT
+
+_BOOK = (
+    "train time-machine --filter letters --max-tokens 10000 --valid-fraction 0 --batch 32 "
+    "--steps 35 --optimizer sgd --lr 1 --clip 1 --epochs 500 --hidden 256"
+)
+_PLAYS = "train tiny-shakespeare --valid-fraction 0.1"
+
+
+def run(flags: str) -> tuple[str, list[dict[str, Any]], str]:
+    """Runs ``fusedrnn`` with these flags: the command, its epochs, and what it printed."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "run")
+        start = "import sys; from fusedrnn.cli import main; sys.exit(main(sys.argv[1:]))"
+        done = subprocess.run(
+            [sys.executable, "-c", start, *shlex.split(flags), "--out", str(out)],
+            cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(f"fusedrnn {flags}: code {done.returncode}: {done.stderr[-500:]}")
+        lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        epochs = [json.loads(line) for line in lines]
+    return f"fusedrnn {flags}", [line for line in epochs if "loss" in line], done.stdout
+
+
+def _book(flags: str, asked: float, speed: str) -> Callable[[], dict[str, Any]]:
+    def make() -> dict[str, Any]:
+        command, epochs, _ = run(f"{_BOOK} {flags}")
+        tokens, seconds = (sum(e[key] for e in epochs) for key in ("tokens", "seconds"))
+        return {
+            "ours": f"perplexity {epochs[-1]['perplexity']:.3f}",
+            "floor": "unigram 17.4, bigram 9.87",
+            "asked": f"<= {asked}",
+            "published": speed,
+            "seconds": round(seconds),
+            "speed": f"{tokens / seconds:,.0f} tokens/s",
+            "command": command,
+        }
+
+    return make
+
+
+def _plays(flags: str, asked: str) -> Callable[[], dict[str, Any]]:
+    def make() -> dict[str, Any]:
+        command, epochs, _ = run(f"{_PLAYS} {flags}")
+        tokens, seconds = (sum(e[key] for e in epochs) for key in ("tokens", "seconds"))
+        best = min(epochs, key=lambda e: e["valid_loss"])
+        return {
+            "ours": f"{best['valid_loss']:.3f} nats per character (epoch {best['epoch']})",
+            "floor": "best n-gram 1.784",
+            "asked": asked,
+            "seconds": round(seconds),
+            "speed": f"{tokens / seconds:,.0f} tokens/s",
+            "command": command,
+        }
+
+    return make
+
+
+TABLE: list[tuple[str, Callable[[], dict[str, Any]]]] = [
+    ("Elman 256, sequential", _book("--cell elman", 1.5, "298,788 tokens/s")),
+    ("Elman 256, random", _book("--cell elman --order random", 1.8, "")),
+    ("GRU 256", _book("--cell gru", 1.2, "about 330,000 tokens/s")),
+    ("LSTM 256", _book("--cell lstm", 1.2, "313,000 tokens/s")),
+    ("LSTM 2 x 256, rate 2", _book("--cell lstm --layers 2 --lr 2", 1.2, "")),
+    ("tiny-shakespeare, LSTM 2 x 128", _plays("--cell lstm --layers 2 --hidden 128 --epochs 20", "")),
+    ("tiny-shakespeare, preset", _plays("--preset tiny-shakespeare", "<= 1.55 in 40 minutes")),
+]  # fmt: skip
