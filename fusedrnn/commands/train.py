@@ -3,64 +3,50 @@
 from __future__ import annotations
 
 import argparse
-import math
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from fusedrnn import lm, text
-from fusedrnn.commands.flags import add_device_and_seed, command, number, whole
-from fusedrnn.lm.metrics import MetricsFile
+from fusedrnn.commands import text_flags, training_flags
+from fusedrnn.commands.flags import command, number, whole
+from fusedrnn.errors import UserError
 from fusedrnn.lm.model import CELLS
-from fusedrnn.lm.optim import LEARNING_RATES, OPTIMIZERS
-from fusedrnn.lm.run import Progress, RunFolder
-from fusedrnn.text.batches import ORDERS, Order
-from fusedrnn.text.tokenize import FILTERS, TOKENIZERS
+from fusedrnn.lm.presets import PRESETS
+from fusedrnn.lm.task import LanguageModelTask
+from fusedrnn.lm.truncation import TRUNCATIONS
+from fusedrnn.text.batches import ORDERS
+from fusedrnn.train import Result, RunFolder, distributed
 
-_SAVE_EVERY_S = 30.0
+
+class _FlagError(UserError, ValueError):
+    """Flags that cannot be together."""
 
 
 def add(commands: Any) -> None:
     parser = command(commands, "train", run, "train a language model on a text")
     parser.add_argument(
-        "text",
-        nargs="?",
-        metavar="TEXT",
-        help="UTF-8 file; without it, the English help topics that every Python carries "
-        "(about 465,000 characters)",
+        "--preset",
+        choices=list(PRESETS),
+        action=_Preset,
+        help="flags that are known to work well; other flags win over it",
     )
-    _add_text_flags(parser.add_argument_group("text"))
+    text_flags.add(parser)
     _add_model_flags(parser.add_argument_group("model"))
-    _add_training_flags(parser.add_argument_group("training"))
-    group = parser.add_argument_group("output")
-    group.add_argument(
-        "--out", metavar="RUN", help="folder of the run (default: a new one in runs/)"
-    )
-    group.add_argument("--overwrite", action="store_true", help="replace a run that is in --out")
+    _add_unrolling_flags(parser.add_argument_group("unrolling"))
+    training_flags.add(parser)
 
 
-def _add_text_flags(group: Any) -> None:
-    group.add_argument("--tokens", choices=list(TOKENIZERS), default="char", help="unit of text")
-    group.add_argument(
-        "--filter",
-        choices=FILTERS,
-        default="none",
-        help="letters: other characters become single spaces, capitals become small",
-    )
-    group.add_argument("--max-tokens", type=whole(1), metavar="N", help="use the first N tokens")
-    group.add_argument(
-        "--min-freq", type=whole(1), default=1, metavar="N", help="rarer tokens are unknown"
-    )
-    group.add_argument(
-        "--valid-fraction",
-        type=number(0.0, 1.0, high_excluded=True),
-        default=0.05,
-        metavar="X",
-        help="share of the text, its end, that is held out",
-    )
+class _Preset(argparse.Action):
+    """Sets the flags of a preset that still have their defaults."""
+
+    def __call__(self, parser: Any, namespace: Any, value: Any, option: Any = None) -> None:
+        namespace.preset = value
+        for name, wanted in PRESETS[value].items():
+            if getattr(namespace, name) == parser.get_default(name):
+                setattr(namespace, name, wanted)
 
 
 def _add_model_flags(group: Any) -> None:
@@ -81,10 +67,21 @@ def _add_model_flags(group: Any) -> None:
         metavar="P",
         help="probability of dropping an output of the embedding or of a layer",
     )
+    group.add_argument(
+        "--variational", action="store_true", help="dropout draws one mask per sequence"
+    )
+    group.add_argument(
+        "--tied", action="store_true", help="the head's weight is the embedding's, as large"
+    )
+    group.add_argument(
+        "--init-uniform",
+        type=number(0.0, 1e6),
+        metavar="X",
+        help="draw all initial parameters from -X to X (default: as torch.nn)",
+    )
 
 
-def _add_training_flags(group: Any) -> None:
-    group.add_argument("--batch", type=whole(1), default=32, metavar="N", help="rows of a batch")
+def _add_unrolling_flags(group: Any) -> None:
     group.add_argument(
         "--steps", type=whole(1), default=64, metavar="N", help="tokens of a row, and of gradient"
     )
@@ -95,173 +92,139 @@ def _add_training_flags(group: Any) -> None:
         help="sequential carries the state from batch to batch, random begins each anew",
     )
     group.add_argument(
-        "--optimizer",
-        choices=sorted(OPTIMIZERS),
-        default="adam",
-        metavar="NAME",
-        help=f"one of {', '.join(sorted(OPTIMIZERS))}",
-    )
-    rates = ", ".join(f"{name} {lr}" for name, lr in LEARNING_RATES.items())
-    group.add_argument(
-        "--lr",
-        type=number(0.0, math.inf, high_excluded=True),
-        metavar="X",
-        help=f"learning rate (default: {rates}, else torch's)",
+        "--same-start",
+        action="store_true",
+        help="every epoch begins with the first token, not at a random offset",
     )
     group.add_argument(
-        "--clip",
-        type=number(0.0, math.inf, high_excluded=True),
-        default=1.0,
-        metavar="X",
-        help="largest global norm of the gradients; 0: no clipping",
+        "--truncation",
+        choices=TRUNCATIONS,
+        default="fixed",
+        help="where the gradient is cut: after every --steps tokens, at random ones of these places "
+        "(unbiased), or nowhere",
     )
     group.add_argument(
-        "--epochs", type=whole(1), default=10, metavar="N", help="passes over the text"
+        "--cut",
+        type=number(0.0, 1.0),
+        default=0.5,
+        metavar="P",
+        help="probability of a cut with --truncation random",
     )
-    add_device_and_seed(group, "initial parameters, order and dropout")
+    group.add_argument(
+        "--separator",
+        metavar="TOKEN",
+        help="token that begins a document: the state is reset where it is read",
+    )
+    group.add_argument(
+        "--loss",
+        choices=("mean", "sum"),
+        default="mean",
+        help="what is differentiated: the mean over the tokens, or the sum over the steps",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
+    with distributed.from_environment(args.device) as args.device:
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     stem = Path(args.text).stem if args.text else "python-docs"
-    folder = RunFolder(args.out, f"{stem}-{args.cell}", overwrite=args.overwrite)
-    tokenizer = text.make_tokenizer(args.tokens, args.filter)
-    corpus = text.build_corpus(
-        text.read_text(args.text) if args.text else text.python_docs_text(),
-        tokenizer,
-        max_tokens=args.max_tokens,
-        valid_fraction=args.valid_fraction,
-        min_freq=args.min_freq,
-    )
-    order = text.make_order(args.order, len(corpus.train), args.batch, args.steps, args.seed)
+    folder = training_flags.run_folder(args, f"{stem}-{args.cell}")
+    corpus = text_flags.build(args)
+    task = _make_task(args, corpus)
+    if distributed.rank() == 0:
+        parameters = sum(parameter.numel() for parameter in task.model.parameters())
+        print(text_flags.describe(args, corpus))
+        print(f"model: {_describe(args)}, {parameters:,} parameters")
+        print(f"run: {folder.path}", flush=True)
+    floors = _floors(corpus)
+    title = f"{_describe(args)}, {args.optimizer}, {args.order}"
+    result = training_flags.run_training(task, args, title, folder=folder, floors=floors)
+    if distributed.rank() == 0:
+        _report(args, corpus, task, folder, result, floors)
+    return 130 if result.interrupted else 0
+
+
+def _make_task(args: argparse.Namespace, corpus: text.Corpus) -> LanguageModelTask:
     torch.manual_seed(args.seed)
-    model = lm.LanguageModel(
-        len(corpus.vocab), args.cell, args.hidden, args.layers, args.embedding, args.dropout
-    ).to(args.device)
-    optimizer = lm.make_optimizer(args.optimizer, model.parameters(), args.lr)
-
-    settings = {key: value for key, value in vars(args).items() if key not in ("run", "command")}
-    settings |= {"lr": optimizer.param_groups[0]["lr"], "device": str(args.device)}
-
-    training = _Training(args, corpus, order, model, optimizer, folder, settings)
-    training.introduce()
-    folder.create(settings)
-    training.run()
-    training.report()
-    return 130 if training.interrupted else 0
-
-
-@dataclass
-class _Training:
-    """The `train` command once everything is in hand: what it prints, trains and writes."""
-
-    args: argparse.Namespace
-    corpus: text.Corpus
-    order: Order
-    model: lm.LanguageModel
-    optimizer: torch.optim.Optimizer
-    folder: RunFolder
-    settings: dict[str, Any]
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    saved_epochs: int | None = None
-    interrupted: bool = False
-
-    def introduce(self) -> None:
-        args, corpus = self.args, self.corpus
-        parameters = sum(parameter.numel() for parameter in self.model.parameters())
-        print(
-            f"text: {args.text or 'pydoc_data.topics, which comes with Python'}: "
-            f"{len(corpus.train) + len(corpus.valid):,} {corpus.tokenizer.unit}, "
-            f"{len(corpus.valid):,} of them held out, "
-            f"vocabulary of {len(corpus.vocab):,} entries"
+    separator = None
+    if args.separator is not None:
+        (separator,) = corpus.vocab.encode([args.separator], unknown="error").tolist()
+    try:
+        model = lm.LanguageModel(
+            len(corpus.vocab),
+            args.cell,
+            args.hidden,
+            args.layers,
+            args.embedding,
+            args.dropout,
+            args.tied,
+            args.variational,
         )
-        print(f"model: {self._describe()}, {parameters:,} parameters")
-        print(f"run: {self.folder.path}", flush=True)
-
-    def run(self) -> None:
-        """Trains, writing metrics after each epoch and checkpoints now and then."""
-        args = self.args
-        saved = time.monotonic()
-        with (
-            MetricsFile(self.folder.metrics) as metrics,
-            Progress(self._tokens_of, args.epochs) as progress,
-        ):
-            try:
-                for epoch in lm.train(
-                    self.model,
-                    self.optimizer,
-                    self.corpus.train,
-                    epochs=args.epochs,
-                    batch=args.batch,
-                    steps=args.steps,
-                    order=args.order,
-                    clip=args.clip,
-                    seed=args.seed,
-                    valid_ids=self.corpus.valid,
-                    on_step=progress.step,
-                ):
-                    self.epochs.append(epoch.to_dict())
-                    metrics.write(self.epochs[-1])
-                    progress.start_epoch(epoch.epoch)
-                    if time.monotonic() - saved > _SAVE_EVERY_S:
-                        self._save()
-                        saved = time.monotonic()
-            except KeyboardInterrupt:
-                self.interrupted = True
-            except lm.DivergedError as error:
-                kept = "no checkpoint was written yet"
-                if self.saved_epochs:
-                    kept = (
-                        f"{self.folder.checkpoint} holds the model after epoch {self.saved_epochs}"
-                    )
-                raise lm.DivergedError(f"{error}; {kept}") from error
-            self._save()
-
-    def report(self) -> None:
-        """The last epoch, the floors, the plot, two samples, and where everything is."""
-        corpus = self.corpus
-        if self.interrupted:
-            print(f"interrupted in epoch {len(self.epochs) + 1}; the model as it was then is saved")
-        if self.epochs:
-            self._report_epochs()
-        for temperature in (0.5, 1.0):
-            sample = lm.sample_text(
-                self.model,
-                corpus.tokenizer,
-                corpus.vocab,
-                temperature=temperature,
-                seed=self.args.seed,
-            )
-            print(f"\n--- sample at temperature {temperature} ---\n{sample}")
-        print("\nwritten:", *(file for file in self.folder.files if file.exists()))
-        print(f"more: fusedrnn sample {self.folder.path} --temperature 0.7 --seed 1")
-
-    def _report_epochs(self) -> None:
-        last = self.epochs[-1]
-        tokens, seconds = (sum(each[key] for each in self.epochs) for key in ("tokens", "seconds"))
-        held_out = last.get("valid_perplexity")
-        print(
-            f"epoch {last['epoch']}: perplexity {last['perplexity']:.3f} in training, "
-            + (f"{held_out:.3f} held out, " if held_out is not None else "")
-            + f"{tokens / seconds:,.0f} tokens/s"
+        if args.init_uniform is not None:
+            for parameter in model.parameters():
+                nn.init.uniform_(parameter, -args.init_uniform, args.init_uniform)
+        return LanguageModelTask(
+            model.to(args.device),
+            corpus.train,
+            batch=args.batch,
+            steps=args.steps,
+            order=args.order,
+            seed=args.seed,
+            same_start=args.same_start,
+            valid_ids=corpus.valid,
+            truncation=args.truncation,
+            cut=args.cut,
+            summed=args.loss == "sum",
+            separator=separator,
+            tokenizer=corpus.tokenizer,
+            vocab=corpus.vocab,
         )
-        floors = {"unigram": lm.ngram_floor(self.corpus.train, 1)}
-        if self.corpus.tokenizer.name == "char":
-            floors["bigram"] = lm.ngram_floor(self.corpus.train, 2)
+    except UserError:
+        raise
+    except ValueError as error:
+        raise _FlagError(str(error)) from error
+
+
+def _floors(corpus: text.Corpus) -> dict[str, float]:
+    floors = {"unigram": lm.ngram_floor(corpus.train, 1)}
+    if corpus.tokenizer.name == "char":
+        floors["bigram"] = lm.ngram_floor(corpus.train, 2)
+    return floors
+
+
+def _describe(args: argparse.Namespace) -> str:
+    return f"{args.layers} x {args.hidden} {args.cell}"
+
+
+def _report(
+    args: argparse.Namespace,
+    corpus: text.Corpus,
+    task: LanguageModelTask,
+    folder: RunFolder,
+    result: Result,
+    floors: dict[str, float],
+) -> None:
+    """The last epoch, the floors, two samples, and where everything is."""
+    if result.history:
+        _report_epochs(result.history)
         print("floors:", ", ".join(f"{name} {value:.2f}" for name, value in floors.items()))
-        title = f"{self._describe()}, {self.args.optimizer}, {self.args.order}"
-        try:
-            lm.plot_perplexity(self.folder.plot, self.epochs, floors, title)
-        except lm.PlotUnavailableError as error:
-            print(error)
+    for temperature in (0.5, 1.0):
+        sample = lm.sample_text(
+            task.model, corpus.tokenizer, corpus.vocab, temperature=temperature, seed=args.seed
+        )
+        print(f"\n--- sample at temperature {temperature} ---\n{sample}")
+    print("\nwritten:", *(file for file in folder.files if file.exists()))
+    print(f"more: fusedrnn sample {folder.path} --temperature 0.7 --seed 1")
 
-    def _describe(self) -> str:
-        return f"{self.args.layers} x {self.args.hidden} {self.args.cell}"
 
-    def _tokens_of(self, epoch: int) -> int:
-        return self.order.batches(epoch) * self.order.batch * self.order.steps
-
-    def _save(self) -> None:
-        info = {"settings": self.settings, "epochs": len(self.epochs)}
-        checkpoint = lm.Checkpoint(self.model, self.corpus.tokenizer, self.corpus.vocab, info)
-        lm.save_checkpoint(self.folder.checkpoint, checkpoint)
-        self.saved_epochs = len(self.epochs)
+def _report_epochs(epochs: list[dict[str, Any]]) -> None:
+    last = epochs[-1]
+    tokens, seconds = (sum(each[key] for each in epochs) for key in ("tokens", "seconds"))
+    held_out = last.get("valid_perplexity")
+    print(
+        f"epoch {last['epoch']}: perplexity {last['perplexity']:.3f} in training, "
+        + (f"{held_out:.3f} held out, " if held_out is not None else "")
+        + f"{tokens / seconds:,.0f} tokens/s"
+    )

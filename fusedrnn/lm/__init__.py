@@ -6,6 +6,7 @@ from fusedrnn.lm.model import LanguageModel, detach
 from fusedrnn.lm.optim import make_optimizer
 from fusedrnn.lm.plot import PlotUnavailableError, plot_perplexity
 from fusedrnn.lm.sample import generate, sample_text
+from fusedrnn.lm.task import LanguageModelTask
 from fusedrnn.lm.train import DivergedError, Epoch, evaluate, train, train_epoch
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "DivergedError",
     "Epoch",
     "LanguageModel",
+    "LanguageModelTask",
     "MetricsFile",
     "PlotUnavailableError",
     "detach",

@@ -1,4 +1,4 @@
-"""Perplexity, the floors to read it against, and the file of metrics.
+"""Perplexity, and the floors to read it against.
 
 Perplexity is the exponential of the mean negative log-likelihood per token: the number of equally
 likely tokens among which the model would be as unsure.
@@ -6,24 +6,16 @@ likely tokens among which the model would be as unsure.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
 from fusedrnn.text.errors import TextError
+from fusedrnn.train.metrics import MetricsFile, perplexity, read_metrics
 
-
-def perplexity(loss: float) -> float:
-    """Perplexity of a mean negative log-likelihood in nats per token; inf where that overflows."""
-    try:
-        return math.exp(loss)
-    except OverflowError:
-        return math.inf
+__all__ = ["MetricsFile", "ngram_floor", "perplexity", "perplexity_of", "read_metrics"]
 
 
 def perplexity_of(probabilities: Iterable[float]) -> float:
@@ -68,27 +60,3 @@ def _number(left: Tensor, right: Tensor) -> Tensor:
 
 def _log_counts(numbers: Tensor) -> Tensor:
     return numbers.bincount()[numbers].double().log()
-
-
-class MetricsFile:
-    """One JSON object per line, each written through to the file at once."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8")
-
-    def write(self, values: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(values, allow_nan=False) + "\n")
-        self._file.flush()
-
-    def __enter__(self) -> MetricsFile:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._file.close()
-
-
-def read_metrics(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a metrics file, in order."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield json.loads(line)

@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fusedrnn.layers import GRU, LSTM, RNN
+from fusedrnn.lm.dropout import SequenceDropout, dropped_between
 
 State = Tensor | tuple[Tensor, Tensor]
 
@@ -38,12 +39,16 @@ class LanguageModel(nn.Module):
             builds.
         dropout: probability of dropping an output of the embedding or of a recurrent layer, in
             training.
+        tied: whether the head's weight is the embedding's (Press and Wolf 2017, Inan et al. 2017);
+            both sizes must be equal.
+        variational: whether dropout draws one mask per sequence in place of one per step (Gal and
+            Ghahramani 2016, between the layers).
 
     Parameters start as torch.nn's do.
 
     Raises:
         ValueError: an unknown cell, a size below 1 (below 0 for the embedding), dropout outside
-            ``[0, 1]``.
+            ``[0, 1]``, tied weights of different sizes.
     """
 
     def __init__(
@@ -54,6 +59,8 @@ class LanguageModel(nn.Module):
         layers: int = 1,
         embedding: int = 0,
         dropout: float = 0.0,
+        tied: bool = False,
+        variational: bool = False,
     ) -> None:
         super().__init__()
         if cell not in CELLS:
@@ -68,6 +75,10 @@ class LanguageModel(nn.Module):
                 raise ValueError(f"{name}: expected a whole number >= {least}, got {value!r}")
         if not 0.0 <= dropout <= 1.0:
             raise ValueError(f"dropout: expected a number from 0 to 1, got {dropout!r}")
+        if tied and embedding != hidden:
+            raise ValueError(
+                f"tied: expected an embedding as large as the hidden state, {hidden}, got {embedding}"
+            )
         self.config: dict[str, Any] = {
             "vocab_size": vocab_size,
             "cell": cell,
@@ -75,12 +86,21 @@ class LanguageModel(nn.Module):
             "layers": layers,
             "embedding": embedding,
             "dropout": float(dropout),
+            "tied": bool(tied),
+            "variational": bool(variational),
         }
         self.embedding = nn.Embedding(vocab_size, embedding) if embedding else None
-        between = dropout if layers > 1 else 0.0
+        self._drops_sequences = variational and layers > 1 and dropout > 0.0
+        between = dropout if layers > 1 and not variational else 0.0
         self.rnn = CELLS[cell](embedding or vocab_size, hidden, num_layers=layers, dropout=between)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout: nn.Module = SequenceDropout(dropout) if variational else nn.Dropout(dropout)
         self.head = nn.Linear(hidden, vocab_size)
+        self.tie()
+
+    def tie(self) -> None:
+        """Makes one parameter of the head's weight and the embedding's, where they are tied."""
+        if self.config["tied"] and self.embedding is not None:
+            self.head.weight = self.embedding.weight
 
     def forward(
         self,
@@ -103,9 +123,14 @@ class LanguageModel(nn.Module):
         """
         inputs = ids if self.embedding is None else self.dropout(self.embedding(ids))
         # Only what is used is passed on, so that any module with torch.nn's interface can stand in.
-        options = {"lengths": lengths, "resets": resets}
-        options = {name: value for name, value in options.items() if value is not None}
-        outputs, state = self.rnn(inputs, state, **options)
+        given = {"lengths": lengths, "resets": resets}
+        options = {name: value for name, value in given.items() if value is not None}
+        if self._drops_sequences and self.training:
+            weights: Any = self.rnn.all_weights
+            cell = self.config["cell"]
+            outputs, state = dropped_between(cell, weights, inputs, state, self.dropout, options)
+        else:
+            outputs, state = self.rnn(inputs, state, **options)
         logits: Tensor = self.head(self.dropout(outputs))
         return logits, state
 

@@ -1,14 +1,13 @@
-"""Training and evaluation of language models by truncated backpropagation through time.
+"""Training of language models, for callers who bring a model and an optimizer of their own.
 
-In sequential order the recurrent state is carried from batch to batch and cut from its history
-(Mikolov et al. 2010; Zaremba et al. 2014); in random order every batch starts from zeros. Gradients
-are clipped by their global norm (Pascanu et al. 2013, algorithm 1).
+What `fusedrnn.train` does for every task, epoch by epoch: in sequential order the recurrent state is
+carried from batch to batch and cut from its history (Mikolov et al. 2010; Zaremba et al. 2014); in
+random order every batch starts from zeros. Gradients are clipped by their global norm (Pascanu et
+al. 2013, algorithm 1).
 """
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,20 +15,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
 
-from fusedrnn.errors import UserError
-from fusedrnn.lm.metrics import perplexity
+from fusedrnn.lm.evaluation import evaluate
 from fusedrnn.lm.model import State, detach
-from fusedrnn.text.batches import Order, Windows, make_order
-from fusedrnn.text.errors import TextError
+from fusedrnn.lm.task import LanguageModelTask
+from fusedrnn.train.gradients import clip as clip_gradients
+from fusedrnn.train.loop import Trainer
+from fusedrnn.train.settings import Settings
+from fusedrnn.train.update import trained_parameters
+from fusedrnn.train.watch import DivergedError, Update
+
+__all__ = ["DivergedError", "Epoch", "evaluate", "train", "train_epoch"]
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 OnStep = Callable[[int, Tensor], None]
-
-
-class DivergedError(UserError, RuntimeError):
-    """The loss became infinite or not a number, or so large that its perplexity is infinite."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,8 @@ class Epoch:
         tokens: number of tokens trained on.
         seconds: time of the training part alone.
         tokens_per_s: their ratio.
+        grad_norm, largest_grad_norm: global norm of the gradients before clipping, mean and largest
+            over the updates.
     """
 
     epoch: int
@@ -54,6 +55,8 @@ class Epoch:
     tokens: int
     seconds: float
     tokens_per_s: float
+    grad_norm: float
+    largest_grad_norm: float
 
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -74,7 +77,8 @@ def train(
     on_step: OnStep | None = None,
 ) -> Iterator[Epoch]:
     """Trains ``model`` and yields an `Epoch` after each pass over the text, so that the caller
-    saves, prints or stops as it likes.
+    saves, prints or stops as it likes. For schedules, checkpoints and the like, hand a
+    `LanguageModelTask` to `fusedrnn.train.train`.
 
     Args:
         model: called as ``model(ids [T, B], state) -> (logits [T, B, V], state)``, as
@@ -91,54 +95,22 @@ def train(
 
     Raises:
         TextError: a text that does not fill one batch, or an unknown order.
-        DivergedError: at the end of an epoch whose loss, or its perplexity, is not finite, on the
-            training or the held-out text.
+        DivergedError: a loss, its perplexity or a gradient that is not finite.
     """
-    device = next(model.parameters()).device
-    windows = Windows(ids.to(device), steps)
-    positions = make_order(order, len(ids), batch, steps, seed)
-    for epoch in range(epochs):
-        begin = time.perf_counter()
-        total, tokens = train_epoch(
-            model,
-            epoch_batches(windows, positions, epoch),
-            optimizer,
-            carry=positions.carries,
-            clip=clip,
-            on_step=on_step,
-        )
-        loss = total.item() / tokens  # waits for the device, so the clock is read after it
-        seconds = time.perf_counter() - begin
-        _check_finite(epoch + 1, "loss", loss)
-        valid = None
-        if valid_ids is not None and len(valid_ids) > 1:
-            valid = evaluate(model, valid_ids, batch=batch, steps=steps)
-            _check_finite(epoch + 1, "held-out loss", valid)
-        yield Epoch(
-            epoch=epoch + 1,
-            loss=loss,
-            perplexity=perplexity(loss),
-            valid_loss=valid,
-            valid_perplexity=None if valid is None else perplexity(valid),
-            tokens=tokens,
-            seconds=seconds,
-            tokens_per_s=tokens / seconds,
-        )
+    task = LanguageModelTask(
+        model, ids, batch=batch, steps=steps, order=order, seed=seed, valid_ids=valid_ids
+    )
 
+    def tell(update: Update) -> None:
+        if on_step is not None:
+            on_step(update.count, update.total / update.count)
 
-def _check_finite(epoch: int, what: str, loss: float) -> None:
-    """DivergedError unless the loss and its perplexity are numbers that can be written down."""
-    if not math.isfinite(perplexity(loss)):
-        wanted = f"a {what} with a finite perplexity" if math.isfinite(loss) else f"a finite {what}"
-        raise DivergedError(
-            f"epoch {epoch}: expected {wanted}, got {loss}; a smaller learning rate or clip may help"
-        )
-
-
-def epoch_batches(windows: Windows, order: Order, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of an epoch, cut out on the device that holds the text."""
-    for starts in order.starts(epoch).to(windows.ids.device):
-        yield windows[starts]
+    settings = Settings(epochs=epochs, clip=clip, seed=seed)
+    trainer = Trainer(task, settings, optimizer=optimizer, on_step=tell)
+    for record in trainer.epochs():
+        missing = {"valid_loss": None, "valid_perplexity": None}
+        values = {**missing, **record}
+        yield Epoch(**{name: values[name] for name in Epoch.__dataclass_fields__})
 
 
 def train_epoch(
@@ -150,14 +122,13 @@ def train_epoch(
     clip: float,
     on_step: OnStep | None = None,
 ) -> tuple[Tensor, int]:
-    """One pass over ``batches``: the heart of the matter.
+    """One pass over any (inputs, labels), each int64 ``[T, B]``: the plain loop, to read or to
+    change.
 
     Returns the loss summed over all tokens (nats; float64, on the model's device) and the number of
     tokens. ValueError for a model with nothing to train.
     """
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise ValueError("model: expected parameters to train, got none that requires a gradient")
+    parameters = trained_parameters(model)
     model.train()
     total = torch.zeros((), dtype=torch.float64, device=parameters[0].device)
     tokens = 0
@@ -168,8 +139,7 @@ def train_epoch(
         loss = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
         optimizer.zero_grad()
         loss.backward()
-        if clip:
-            clip_grad_norm_(parameters, clip)
+        clip_gradients(parameters, clip)
         optimizer.step()
         count = labels.numel()
         total += loss.detach() * count
@@ -177,50 +147,3 @@ def train_epoch(
         if on_step is not None:
             on_step(count, loss.detach())
     return total, tokens
-
-
-@torch.no_grad()
-def evaluate(model: nn.Module, ids: Tensor, *, batch: int = 32, steps: int = 35) -> float:
-    """Mean negative log-likelihood of a text in nats per token, every token but the first counted
-    exactly once.
-
-    The text is read as up to ``batch`` streams side by side, each with its state carried from its
-    beginning to its end in stretches of ``steps``; ``batch=1`` is the whole text in one go, as
-    exact and slower. Streams are at least one stretch long, so a short text has fewer.
-
-    Raises:
-        TextError: fewer than two tokens.
-    """
-    if len(ids) < 2:
-        raise TextError(f"expected at least 2 tokens to evaluate on, got {len(ids)}")
-    device = next(model.parameters()).device
-    inputs, labels = _streams(ids.to(device), batch, steps)
-    training = model.training
-    model.eval()
-    total = torch.zeros((), dtype=torch.float64, device=device)
-    state: State | None = None
-    try:
-        stretches = zip(torch.split(inputs, steps), torch.split(labels, steps), strict=True)
-        for here, following in stretches:
-            logits, state = model(here, state)
-            total += F.cross_entropy(
-                logits.flatten(0, 1), following.flatten(), ignore_index=_PADDING, reduction="sum"
-            )
-    finally:
-        model.train(training)
-    return total.item() / (len(ids) - 1)
-
-
-_PADDING = -100
-
-
-def _streams(ids: Tensor, batch: int, steps: int) -> tuple[Tensor, Tensor]:
-    """Inputs and labels ``[length, rows]``; what a last row lacks is input 0 and label _PADDING."""
-    count = len(ids) - 1
-    rows = max(1, min(batch, count // steps))
-    length = -(-count // rows)
-    rows = -(-count // length)
-    lack = rows * length - count
-    inputs = F.pad(ids[:-1], (0, lack)).view(rows, length)
-    labels = F.pad(ids[1:], (0, lack), value=_PADDING).view(rows, length)
-    return inputs.t(), labels.t()

@@ -13,6 +13,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from fusedrnn.errors import UserError
+
 
 @dataclass(frozen=True)
 class Step:
@@ -38,11 +40,16 @@ class Task(ABC):
     Attributes:
         kind: what a checkpoint of it is called; a checkpoint of another kind is refused.
         unit: what `Step.count` counts, in the plural.
+        perplexity: whether the loss is in nats per unit, so that its exponential is shown too.
+        batch_dim: the dimension of every tensor in `Step.carried` that runs over the rows of the
+            batch; 1 for the states of the layers, ``[layers, B, hidden]``.
         model: holds all parameters that are trained and saved.
     """
 
     kind: ClassVar[str]
     unit: ClassVar[str]
+    perplexity: ClassVar[bool] = False
+    batch_dim: ClassVar[int] = 1
     model: nn.Module
 
     @abstractmethod
@@ -83,3 +90,29 @@ class Task(ABC):
     def fingerprint(self) -> dict[str, Any]:
         """What must be the same for a broken-off run to go on: a hash of the data and the settings
         that shape the batches, in JSON's own types."""
+
+    def share(self, rank: int, world: int) -> None:
+        """Takes process ``rank`` of ``world``: from now on `batches` gives this process its rows of
+        each batch, as many as every other process gets.
+
+        Raises:
+            UserError: a task that one process alone can train, or a batch that cannot be shared.
+        """
+        if world > 1:
+            raise UserError(f"{self.kind}: expected one process, got {world}")
+
+    def samples(self, count: int) -> list[str]:
+        """What the model gives now, ``count`` lines or texts to look at; nothing by default.
+
+        Draws come from a generator of the task's own, so that looking changes nothing.
+        """
+        return []
+
+    def state(self) -> dict[str, Tensor]:
+        """Random states and the like that the batches or the loss depend on besides settings, epoch
+        and torch's own generators; `load_state` takes them back."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Takes back what `state` gave."""
+        return

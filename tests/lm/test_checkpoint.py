@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fusedrnn.lm import Checkpoint, CheckpointError, LanguageModel, load_checkpoint, save_checkpoint
-from fusedrnn.lm import checkpoint as module
 from fusedrnn.lm.model import CELLS
 from fusedrnn.text import CharTokenizer, Vocab, WordTokenizer
+from fusedrnn.train import checkpoint as module
+from fusedrnn.train import files
 
 NAME = "checkpoint.safetensors"
 
@@ -34,7 +35,9 @@ def _about(path):
 
 
 def _rewrite(path, tensors=None, **changes):
-    about = {**_about(path), **changes}
+    about = _about(path)
+    for name, value in changes.items():
+        (about["about"] if name in ("model", "tokenizer", "vocab") else about)[name] = value
     save_file(tensors or load_file(path), path, {"fusedrnn": json.dumps(about)})
 
 
@@ -75,7 +78,7 @@ def test_a_loaded_model_computes_and_trains_like_the_saved_one(tmp_path):
 def test_the_file_is_safetensors_and_json(tmp_path):
     save_checkpoint(tmp_path / NAME, _checkpoint())
     assert all(name.startswith("model.") for name in load_file(tmp_path / NAME))
-    assert _about(tmp_path / NAME)["model"]["cell"] == "gru"
+    assert _about(tmp_path / NAME)["about"]["model"]["cell"] == "gru"
 
 
 def test_the_file_gets_the_usual_permissions(tmp_path):
@@ -99,7 +102,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         elif failing == "fsync":
             patch.setattr(os, "fsync", fail)
         else:
-            patch.setattr(module.Path, "replace", fail)
+            patch.setattr(files.Path, "replace", fail)
         with pytest.raises((OSError, TypeError)):
             save_checkpoint(tmp_path / NAME, _checkpoint(seed=1))
     assert os.listdir(tmp_path) == [NAME]
@@ -158,7 +161,8 @@ def test_a_missing_file_or_an_empty_folder(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "expected checkpoint version 1, got 2"),
+        ({"version": 3}, "expected checkpoint version 2, got 3"),
+        ({"kind": "series"}, "expected a checkpoint of kind .language model., got one of .series."),
         ({"format": "x"}, "of another kind"),
         ({"model": None}, "expected a whole checkpoint"),
         ({"model": {}}, "expected a whole checkpoint"),

@@ -240,7 +240,7 @@ def test_a_loss_that_is_not_finite_ends_the_run():
     model = _model()
     with torch.no_grad():
         model.head.bias[0] = math.nan
-    with pytest.raises(DivergedError, match="epoch 1: expected a finite loss, got nan"):
+    with pytest.raises(DivergedError, match="epoch 1, update 1: expected a finite loss, got nan"):
         list(train(model, make_optimizer("sgd", model.parameters()), _text(300), epochs=2, batch=4))
 
 

@@ -1,0 +1,264 @@
+"""The flags of every command that trains, and the run that they describe."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from fusedrnn.commands.flags import add_device_and_seed, number, whole
+from fusedrnn.errors import UserError
+from fusedrnn.train import distributed
+from fusedrnn.train.folder import RunFolder
+from fusedrnn.train.loop import Result, train
+from fusedrnn.train.optim import LEARNING_RATES, OPTIMIZERS, learning_rate
+from fusedrnn.train.plot import PlotUnavailableError, plot_curves
+from fusedrnn.train.progress import Progress
+from fusedrnn.train.settings import SCHEDULES, Settings
+from fusedrnn.train.task import Task
+
+_FINITE = number(0.0, math.inf, high_excluded=True)
+
+
+def add(parser: argparse.ArgumentParser, **defaults: Any) -> None:
+    """Adds the flags of training and of the run's folder.
+
+    Args:
+        defaults: of the command, by the name of the flag: ``add(parser, epochs=5, lr=0.01)``.
+    """
+    group = parser.add_argument_group("training")
+    group.add_argument("--batch", type=whole(1), default=32, metavar="N", help="rows of a batch")
+    group.add_argument(
+        "--epochs", type=whole(1), default=10, metavar="N", help="passes over the data"
+    )
+    _add_optimizer(group)
+    _add_schedule(group)
+    group.add_argument(
+        "--patience", type=whole(1), metavar="N", help="end after N epochs without improvement"
+    )
+    group.add_argument(
+        "--autocast", action="store_true", help="forward passes in bfloat16, by torch's autocast"
+    )
+    add_device_and_seed(group, "initial parameters, order and dropout")
+    _add_output(parser.add_argument_group("output"))
+    parser.set_defaults(**defaults)
+
+
+def _add_optimizer(group: Any) -> None:
+    group.add_argument(
+        "--optimizer",
+        choices=sorted(OPTIMIZERS),
+        default="adam",
+        metavar="NAME",
+        help=f"one of {', '.join(sorted(OPTIMIZERS))}",
+    )
+    rates = ", ".join(f"{name} {lr}" for name, lr in LEARNING_RATES.items())
+    group.add_argument(
+        "--lr", type=_FINITE, metavar="X", help=f"learning rate (default: {rates}, else torch's)"
+    )
+    group.add_argument(
+        "--weight-decay", type=_FINITE, default=0.0, metavar="X", help="of the optimizer"
+    )
+    group.add_argument(
+        "--clip",
+        type=_FINITE,
+        default=1.0,
+        metavar="X",
+        help="largest global norm of the gradients; 0: no clipping",
+    )
+    group.add_argument(
+        "--clip-value", type=_FINITE, metavar="X", help="largest absolute value in a gradient"
+    )
+    group.add_argument(
+        "--accumulate", type=whole(1), default=1, metavar="N", help="batches that make one update"
+    )
+
+
+def _add_schedule(group: Any) -> None:
+    group.add_argument(
+        "--schedule", choices=SCHEDULES, default="constant", help="of the learning rate"
+    )
+    group.add_argument(
+        "--warmup", type=whole(0), default=0, metavar="N", help="updates of a rising learning rate"
+    )
+    group.add_argument(
+        "--decay",
+        type=_FINITE,
+        default=0.5,
+        metavar="X",
+        help="factor of the schedules step, exponential (per epoch) and plateau",
+    )
+    group.add_argument(
+        "--decay-after",
+        type=whole(1),
+        metavar="N",
+        help="epochs before the first decay of the schedule step (default: --decay-every)",
+    )
+    group.add_argument(
+        "--decay-every", type=whole(1), default=1, metavar="N", help="epochs between its decays"
+    )
+    group.add_argument(
+        "--plateau",
+        type=whole(0),
+        default=0,
+        metavar="N",
+        help="epochs without improvement that the schedule plateau bears",
+    )
+    group.add_argument(
+        "--min-lr", type=_FINITE, default=0.0, metavar="X", help="schedules go no lower"
+    )
+
+
+def _add_output(group: Any) -> None:
+    group.add_argument(
+        "--out", metavar="RUN", help="folder of the run (default: a new one in runs/)"
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace a run that is in --out")
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out from its last checkpoint; all other flags as before",
+    )
+    group.add_argument(
+        "--save-every",
+        type=_FINITE,
+        default=30.0,
+        metavar="S",
+        help="seconds between checkpoints",
+    )
+    group.add_argument(
+        "--keep", type=whole(1), default=2, metavar="N", help="checkpoints to keep beside the best"
+    )
+    group.add_argument(
+        "--log-every",
+        type=whole(0),
+        default=0,
+        metavar="N",
+        help="updates between the lines of steps.jsonl; 0: no such file",
+    )
+    group.add_argument(
+        "--samples",
+        type=whole(0),
+        default=0,
+        metavar="N",
+        help="samples written to samples.jsonl after each epoch",
+    )
+    group.add_argument(
+        "--tensorboard", action="store_true", help="write the numbers for TensorBoard too"
+    )
+
+
+def settings_of(args: argparse.Namespace) -> Settings:
+    """The settings that the flags of `add` describe. Raises SettingsError."""
+    return Settings(
+        epochs=args.epochs,
+        optimizer=args.optimizer,
+        lr=learning_rate(args.optimizer, args.lr),
+        weight_decay=args.weight_decay,
+        schedule=args.schedule,
+        warmup=args.warmup,
+        decay=args.decay,
+        decay_after=args.decay_after,
+        decay_every=args.decay_every,
+        plateau=args.plateau,
+        min_lr=args.min_lr,
+        clip=args.clip,
+        clip_value=args.clip_value,
+        accumulate=args.accumulate,
+        autocast=args.autocast,
+        patience=args.patience,
+        seed=args.seed,
+        save_every_s=args.save_every,
+        keep=args.keep,
+        log_every=args.log_every,
+        samples=args.samples,
+        tensorboard=args.tensorboard,
+    )
+
+
+def run_folder(args: argparse.Namespace, name: str) -> RunFolder:
+    """The folder that the flags name, checked; nothing is created yet.
+
+    For commands that want its errors before they read their data. Raises RunExistsError.
+    """
+    if args.resume and args.out is None:
+        raise UserError("--resume: expected the folder of a run with --out, got none")
+    return RunFolder(args.out, name, overwrite=args.overwrite, resume=args.resume)
+
+
+def run_training(
+    task: Task,
+    args: argparse.Namespace,
+    name: str,
+    *,
+    folder: RunFolder | None = None,
+    floors: Mapping[str, float] | None = None,
+) -> Result:
+    """Trains a task as the flags of `add` say: folder, progress, metrics, checkpoints, picture.
+
+    Args:
+        name: what a new folder is called after.
+        folder: what `run_folder` gave, where the command has asked it already.
+        floors: level lines of the picture, by their names.
+
+    In a run of several processes all but the first are silent and write nothing.
+    """
+    settings = settings_of(args)
+    first = distributed.rank() == 0
+    folder = folder or run_folder(args, name)
+    if first and not args.resume:
+        folder.create(_config(args, settings))
+    with Progress(task, settings, quiet=not first) as progress:
+        result = train(task, settings, folder, resume=args.resume, on_step=progress.step)
+    if not first:
+        return result
+    if result.interrupted:
+        last = len(result.history) + 1
+        print(f"interrupted in epoch {last}; the run is saved, go on with:\n{_again(args, folder)}")
+    if result.stopped:
+        print(f"stopped after epoch {len(result.history)}: {result.stopped}")
+    if result.history:
+        _plot(task, folder, result, name, floors)
+    return result
+
+
+def _config(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
+    values = {name: value for name, value in vars(args).items() if name not in ("run", "command")}
+    return {**values, "lr": settings.lr, "device": str(args.device)}
+
+
+def _again(args: argparse.Namespace, folder: RunFolder) -> str:
+    """The command that goes on with the run."""
+    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    if args.out is None:
+        words += ["--out", str(folder.path)]
+    start = ["fusedrnn"]
+    if distributed.world() > 1:
+        start = ["torchrun", "--nproc-per-node", str(distributed.world()), "-m", "fusedrnn"]
+    return shlex.join([*start, *words, "--resume"])
+
+
+def _plot(
+    task: Task,
+    folder: RunFolder,
+    result: Result,
+    title: str,
+    floors: Mapping[str, float] | None,
+) -> None:
+    key = "perplexity" if task.perplexity else "loss"
+    path = folder.plot if task.perplexity else folder.loss_plot
+    try:
+        plot_curves(
+            path,
+            result.history,
+            title,
+            key=key,
+            label=f"{key} per {task.unit.removesuffix('s')}" if task.perplexity else key,
+            floors=floors,
+            logarithmic=task.perplexity,
+        )
+    except PlotUnavailableError as error:
+        print(error)

@@ -1,0 +1,91 @@
+"""The batches of a language model, cut out of the text on the device that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from fusedrnn.text.batches import Order, SequentialPartition, make_order
+from fusedrnn.text.errors import TextError
+
+
+class _SameStart(SequentialPartition):
+    """Sequential partitioning from the first token on, in every epoch."""
+
+    def _draw_offset(self, epoch: int) -> tuple[torch.Generator, int]:
+        return torch.Generator(), 0
+
+
+class Streams:
+    """Rows of a text, epoch by epoch, in an order of `fusedrnn.text.batches`.
+
+    Args:
+        ids: integer ``[tokens]``, contiguous, of any integer dtype.
+        batch, steps, order, seed: see `make_order`.
+        same_start: whether every epoch begins at the first token, not at an offset drawn anew.
+
+    Raises:
+        TextError: as `make_order`; ``same_start`` in random order.
+    """
+
+    def __init__(
+        self,
+        ids: Tensor,
+        batch: int,
+        steps: int,
+        order: str = "sequential",
+        seed: int = 0,
+        *,
+        same_start: bool = False,
+    ) -> None:
+        self.order: Order = make_order(order, len(ids), batch, steps, seed)
+        if same_start:
+            if order != "sequential":
+                raise TextError(f"same_start: expected sequential order, got {order!r}")
+            self.order = _SameStart(len(ids), batch, steps, seed)
+        self._ids = ids.contiguous()
+        self._rows = slice(0, batch)
+
+    def share(self, rank: int, world: int) -> None:
+        """From now on the rows of process ``rank`` of ``world`` alone. Raises TextError."""
+        batch = self.order.batch
+        if batch % world:
+            raise TextError(f"batch: expected a multiple of {world}, the processes, got {batch}")
+        rows = batch // world
+        self._rows = slice(rank * rows, (rank + 1) * rows)
+
+    def chunks(self, epoch: int) -> int:
+        """How many chunks of ``steps`` tokens each row has in an epoch."""
+        return self.order.batches(epoch)
+
+    def blocks(
+        self, epoch: int, stretches: Sequence[int], skip: int = 0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs and labels int64 ``[T, rows]``; labels are the inputs one token later.
+
+        Args:
+            stretches: how many chunks each block has; other than 1 in sequential order alone.
+            skip: number of blocks to leave out at the beginning.
+        """
+        starts = self.order.starts(epoch)[:, self._rows]
+        begin = sum(stretches[:skip])
+        cut = self._strided if self.order.carries else self._gathered
+        for chunks in stretches[skip:]:
+            block = cut(starts[begin], chunks * self.order.steps + 1)
+            yield block[:-1], block[1:]
+            begin += chunks
+
+    def _strided(self, starts: Tensor, length: int) -> Tensor:
+        """In sequential order the rows are equally far apart: one copy makes the block."""
+        first = int(starts[0])
+        stride = int(starts[1]) - first if len(starts) > 1 else 1
+        offset = self._ids.storage_offset() + first
+        view = self._ids.as_strided((length, len(starts)), (1, stride), offset)
+        return view.to(torch.int64, memory_format=torch.contiguous_format, copy=True)
+
+    def _gathered(self, starts: Tensor, length: int) -> Tensor:
+        starts = starts.to(self._ids.device)
+        positions = starts + torch.arange(length, device=starts.device).unsqueeze(1)
+        return self._ids.index_select(0, positions.flatten()).view_as(positions).long()

@@ -1,0 +1,103 @@
+"""The folder of a run."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fusedrnn.errors import UserError
+from fusedrnn.train.checkpoint import FILE_NAME
+from fusedrnn.train.files import remove_leftovers
+
+
+class RunExistsError(UserError, RuntimeError):
+    """The folder of a new run holds another run, or cannot be a folder."""
+
+
+class RunFolder:
+    """The folder of a run.
+
+    ``config.json`` (the settings, to read), ``metrics.jsonl`` (one object per epoch),
+    ``checkpoint.safetensors`` (the run as it was last saved; ``checkpoint.1.safetensors`` is the one
+    before), ``best.safetensors`` (the model with the smallest held-out loss), ``perplexity.png`` or
+    ``loss.png``; where asked for, ``steps.jsonl``, ``samples.jsonl`` and ``tensorboard/``.
+
+    Args:
+        path: the folder; None for a new one, ``runs/<name>`` or ``runs/<name>-2`` and so on.
+        name: what a new folder is called after.
+        overwrite: whether a run in ``path`` may be replaced.
+        resume: whether the run in ``path`` goes on.
+
+    Nothing is created or removed before `create`.
+
+    Raises:
+        RunExistsError: ``path`` is a file, or holds a run and may not be overwritten, or holds none
+            to go on with.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None,
+        name: str = "run",
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+    ) -> None:
+        if path is None:
+            names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
+            path = next(new for new in (Path("runs", n) for n in names) if not new.exists())
+        self.path = Path(path)
+        self.config = self.path / "config.json"
+        self.metrics = self.path / "metrics.jsonl"
+        self.steps = self.path / "steps.jsonl"
+        self.samples = self.path / "samples.jsonl"
+        self.checkpoint = self.path / FILE_NAME
+        self.best = self.path / "best.safetensors"
+        self.tensorboard = self.path / "tensorboard"
+        self.plot = self.path / "perplexity.png"
+        self.loss_plot = self.path / "loss.png"
+        if self.path.exists() and not self.path.is_dir():
+            raise RunExistsError(f"{self.path}: expected a folder for the run, got a file")
+        held = [file.name for file in self.files if file.exists()]
+        if resume and not self.config.exists():
+            raise RunExistsError(
+                f"{self.path}: expected a run to go on with, got no config.json in it"
+            )
+        if held and not overwrite and not resume:
+            raise RunExistsError(
+                f"{self.path}: expected a folder without a run, got one with {', '.join(held)}; "
+                "name another with --out, go on with this run with --resume or replace it with "
+                "--overwrite"
+            )
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that a run may write, whether it is there or not."""
+        older = sorted(self.path.glob(f"{self.checkpoint.stem}.[0-9]*{self.checkpoint.suffix}"))
+        return (
+            self.checkpoint,
+            *older,
+            self.best,
+            self.config,
+            self.metrics,
+            self.steps,
+            self.samples,
+            self.tensorboard,
+            self.plot,
+            self.loss_plot,
+        )
+
+    def create(self, config: Mapping[str, Any]) -> None:
+        """Makes the folder, removes the files of a run to be overwritten, writes the settings."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for file in self.files:
+            if file.is_dir():
+                shutil.rmtree(file)
+            else:
+                file.unlink(missing_ok=True)
+        remove_leftovers(self.checkpoint)
+        self.config.write_text(json.dumps(dict(config), indent=2) + "\n", encoding="utf-8")
