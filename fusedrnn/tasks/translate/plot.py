@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fusedrnn.lm.plot import PlotUnavailableError
 from fusedrnn.tasks.translate.predict import Attended
+from fusedrnn.train.plot import PlotUnavailableError
 
 
 def plot_attention(path: Path, attended: Attended) -> None:

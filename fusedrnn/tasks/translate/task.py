@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -21,6 +22,7 @@ from fusedrnn.tasks.translate.model import valid_steps
 from fusedrnn.tasks.translate.pairs import Pair
 from fusedrnn.tasks.translate.predict import Translator
 from fusedrnn.train import Step, Task
+from fusedrnn.train.checkpoint import CheckpointError, read
 
 KIND = "translation"
 
@@ -102,8 +104,18 @@ class TranslationTask(Task):
         self._train, self._valid = self._data(train), self._data(valid)
         self._batch, self._seed = batch, seed
         self._forcing = forcing or Forcing()
-        self._first = [source for source, _ in train[:100]]
+        self._first = [translator.source.text(source) for source, _ in train[:100]]
         self._hash = hashlib.sha256(json.dumps([list(train), list(valid)]).encode()).hexdigest()
+
+    @property
+    def pairs(self) -> int:
+        """The number of pairs to learn from."""
+        return len(self._train)
+
+    @property
+    def first_source(self) -> str:
+        """A sentence to try the model with: the first held-out one, or the first."""
+        return (self.held_out.sources or self._first)[0]
 
     def _data(self, pairs: Sequence[Pair]) -> PairData:
         translator = self.translator
@@ -173,3 +185,20 @@ class TranslationTask(Task):
             "reverse": self.translator.reverse,
             "forcing": forcing,
         }
+
+
+def load_translator(path: str | Path, device: str | torch.device = "cpu") -> Translator:
+    """The translator in a checkpoint of a `TranslationTask`.
+
+    Args:
+        path: the file, or the folder of the run.
+
+    Raises:
+        CheckpointError: no such file, one of another kind or version, or a damaged one.
+    """
+    checkpoint = read(path, KIND)
+    try:
+        return Translator.from_description(checkpoint.about, checkpoint.model, device)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        message = str(error).split("\n")[0]
+        raise CheckpointError(f"{path}: expected a whole checkpoint, got: {message}") from error
