@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 
 import fusedrnn
 from fusedrnn import _C
-from fusedrnn.commands import evaluate, info, sample, train, translate
+from fusedrnn.commands import evaluate, forecast, gradients, info, sample, train, translate
 from fusedrnn.errors import UserError
 
-COMMANDS = (train, sample, evaluate, info, translate)
+COMMANDS = (train, sample, evaluate, info, translate, forecast, gradients)
 
 
 class _SettingError(UserError, ValueError):

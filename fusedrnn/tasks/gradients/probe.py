@@ -1,0 +1,147 @@
+"""From a run on disk to what `state_gradients` takes: a layer, its inputs and a loss at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fusedrnn import lm, text
+from fusedrnn.layers import GRU, LSTM, RNN
+from fusedrnn.tasks.forecast.forecaster import Forecaster
+from fusedrnn.tasks.forecast.networks import ManyToOne, build
+from fusedrnn.tasks.forecast.prepare import ready
+from fusedrnn.tasks.forecast.windows import Windows
+from fusedrnn.tasks.gradients.errors import GradientError
+from fusedrnn.tasks.gradients.states import Loss
+
+Rnn = RNN | LSTM | GRU
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A model's recurrent layer with something to differentiate.
+
+    Attributes:
+        cell: its name, as in the run's settings.
+        rnn: the layer.
+        inputs: ``[T, B, I]`` or token ids ``[T, B]``.
+        loss: the model's own, of its prediction after the last step alone, summed over the rows.
+    """
+
+    cell: str
+    rnn: Rnn
+    inputs: Tensor
+    loss: Loss
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same model and data with fresh parameters and with those of the run."""
+
+    name: str
+    before: Probe
+    after: Probe
+
+
+def load_pair(run: Path, data: str | None, steps: int, batch: int, seed: int) -> Pair:
+    """The probes of a run.
+
+    Args:
+        run: folder of a language model or of a forecast by a recurrent network.
+        data: a text or a file of series; None for what the run was trained on.
+        steps: T; the lags of a forecast, if those are fewer.
+        batch: B, rows spread evenly over the data.
+        seed: of the fresh parameters; those that the run began with have the run's own seed.
+
+    Raises:
+        GradientError: a run of another kind, or data too short.
+        CheckpointError: no checkpoint.
+    """
+    config = _config(run)
+    if config.get("target"):
+        return _forecast(run, data or config.get("file"), steps, batch, seed)
+    if data is None:
+        data = config.get("text")
+    return _language(run, data, steps, batch, seed)
+
+
+def _config(run: Path) -> dict[str, Any]:
+    path = run / "config.json"
+    if not path.is_file():
+        raise GradientError(f"{run}: expected the folder of a run, got no config.json in it")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def _fresh(make: Callable[[], Any], seed: int) -> Any:
+    """A model made under a seed, with torch's generator left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make().eval()
+
+
+def _language(run: Path, data: str | None, steps: int, batch: int, seed: int) -> Pair:
+    trained = lm.load_checkpoint(run)
+    content = text.read_text(data) if data else text.python_docs_text()
+    ids = trained.vocab.encode(trained.tokenizer.tokenize(content))
+    if len(ids) < steps + 1:
+        raise GradientError(
+            f"{data or 'the text'}: expected at least {steps + 1} tokens for {steps} steps, "
+            f"got {len(ids)}"
+        )
+    starts = torch.linspace(0, len(ids) - steps - 1, batch).long()
+    rows = ids[starts + torch.arange(steps + 1).unsqueeze(1)]
+    fresh = _fresh(lambda: lm.LanguageModel(**trained.model.config), seed)
+    cell = str(trained.model.config["cell"])
+    before, after = (_language_probe(cell, model, rows) for model in (fresh, trained.model.eval()))
+    return Pair(str(run), before, after)
+
+
+def _language_probe(cell: str, model: lm.LanguageModel, rows: Tensor) -> Probe:
+    inputs = rows[:-1] if model.embedding is None else model.embedding(rows[:-1]).detach()
+
+    def loss(outputs: Tensor) -> Tensor:
+        return F.cross_entropy(model.head(outputs[-1]), rows[-1], reduction="sum")
+
+    return Probe(cell, _layer(model.rnn), inputs, loss)
+
+
+def _layer(rnn: object) -> Rnn:
+    if not isinstance(rnn, RNN | LSTM | GRU):
+        raise GradientError(f"expected a recurrent layer in the run, got {type(rnn).__name__}")
+    return rnn
+
+
+def _forecast(run: Path, data: str | None, steps: int, batch: int, seed: int) -> Pair:
+    trained = Forecaster.load(run)
+    settings, network = trained.settings, trained.network
+    if not isinstance(network, ManyToOne):
+        raise GradientError(f"{run}: expected a forecast by --model rnn, got {settings.kind}")
+    if data is None or not Path(data).is_file():
+        raise GradientError(f"expected --data, the file of series to differentiate on, got {data}")
+    series = [
+        trained.scaling.apply(ready(each, settings.calendar, 0)) for each in trained.read(data)
+    ]
+    spans = [(0, len(each)) for each in series]
+    windows = Windows(series, spans, settings.lags, settings.steps)
+    if len(windows) == 0:
+        raise GradientError(f"{data}: expected more than {settings.lags} steps, got no window")
+    chosen = windows.batch(torch.linspace(0, len(windows) - 1, batch).long())
+    past = chosen.past[-steps:]
+
+    def probe(model: ManyToOne) -> Probe:
+        def loss(outputs: Tensor) -> Tensor:
+            out = model.answer(outputs[-1], past, chosen.known)
+            return (out - chosen.target.unsqueeze(2)).square().sum()
+
+        return Probe(settings.cell, _layer(model.rnn), past, loss)
+
+    fresh = _fresh(lambda: build(settings.network()), seed)
+    return Pair(str(run), probe(fresh), probe(network))
