@@ -11,7 +11,7 @@ from typing import Any
 # of each line, and each epoch begins with its first word and a state of zeros.
 _ZAREMBA_SMALL: dict[str, Any] = {
     "tokens": "word",
-    "line_ends": "<eos>",
+    "line_end": "<eos>",
     "cell": "lstm",
     "hidden": 200,
     "layers": 2,

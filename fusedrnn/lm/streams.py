@@ -10,6 +10,8 @@ from torch import Tensor
 from fusedrnn.text.batches import Order, SequentialPartition, make_order
 from fusedrnn.text.errors import TextError
 
+_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+
 
 class _SameStart(SequentialPartition):
     """Sequential partitioning from the first token on, in every epoch."""
@@ -88,4 +90,7 @@ class Streams:
     def _gathered(self, starts: Tensor, length: int) -> Tensor:
         starts = starts.to(self._ids.device)
         positions = starts + torch.arange(length, device=starts.device).unsqueeze(1)
-        return self._ids.index_select(0, positions.flatten()).view_as(positions).long()
+        # Not every unsigned type can be gathered from: its bits are read as those of a signed one.
+        signed = self._ids.view(_SIGNED.get(self._ids.dtype, self._ids.dtype))
+        taken = signed.index_select(0, positions.flatten()).view(self._ids.dtype)
+        return taken.to(torch.int64).view_as(positions)

@@ -121,8 +121,7 @@ class Trainer:
         self._optimizer = optimizer or make_optimizer(
             settings.optimizer, parameters, settings.lr, settings.weight_decay
         )
-        self._rate = self._optimizer.param_groups[0]["lr"]
-        self._schedule = Schedule(settings, self._rate, task)
+        self._schedule = Schedule(settings, self._optimizer.param_groups[0]["lr"], task)
         self._updater = Updater(task, settings, self._optimizer)
         self._position = Position()
         self._clock = time.perf_counter()
@@ -189,7 +188,7 @@ class Trainer:
         return not any(distributed.any_of(self.interrupts.requested))
 
     def _tell(self, update: Update) -> None:
-        self._rate = update.rate
+        self._position.rate = update.rate
         self._records.update(update)
         if self._on_step is not None:
             self._on_step(update)
@@ -236,7 +235,7 @@ class Trainer:
             f"{unit}_per_s": count / own.seconds,
             "grad_norm": own.norm / own.updates,
             "largest_grad_norm": own.largest_norm,
-            "lr": self._rate,
+            "lr": self._position.rate,
         }
 
     # --- saving ----------------------------------------------------------------------------------

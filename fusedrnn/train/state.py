@@ -23,6 +23,7 @@ class Position:
         update: updates of the parameters.
         best: smallest loss of an epoch, by which the best checkpoint is chosen; None before one.
         waited: epochs since then.
+        rate: the learning rate of the last update.
     """
 
     epoch: int = 0
@@ -30,6 +31,7 @@ class Position:
     update: int = 0
     best: float | None = None
     waited: int = 0
+    rate: float = 0.0
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -57,7 +57,8 @@ class Updater:
         update = Update(epoch, number, total, count, norm, rate)
         self.watch.add(update)
         self._optimizer.step()
-        self._optimizer.zero_grad()
+        for parameter in self._parameters:  # what zero_grad does, in a tenth of the time
+            parameter.grad = None
         return update
 
     def _differentiate(self, batches: Sequence[Any]) -> tuple[Tensor, int]:
