@@ -10,10 +10,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from fusedrnn import init
 from fusedrnn.commands.flags import LARGEST_SEED, command, number, whole
 from fusedrnn.tasks.gradients.errors import GradientError
 from fusedrnn.tasks.gradients.plot import plot_studies
-from fusedrnn.tasks.gradients.probe import load_pair
+from fusedrnn.tasks.gradients.probe import Sample, load_pair
 from fusedrnn.tasks.gradients.study import Study, passes, study
 from fusedrnn.train.plot import PlotUnavailableError
 
@@ -46,6 +47,10 @@ def add(commands: Any) -> None:
         help="decides the fresh parameters and the cuts",
     )  # fmt: skip
     parser.add_argument(
+        "--init", choices=init.NAMES, default="default",
+        help="initialisation of the fresh parameters (chrono: for --steps)",
+    )  # fmt: skip
+    parser.add_argument(
         "--out", metavar="FOLDER", help="for gradients.png and .json (default: the first run)"
     )
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
@@ -54,7 +59,8 @@ def add(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     if not 0.0 < args.cut < 1.0:
         raise GradientError(f"--cut: expected a probability above 0 and below 1, got {args.cut}")
-    pairs = [load_pair(Path(r), args.data, args.steps, args.batch, args.seed) for r in args.runs]
+    sample = Sample(args.data, args.steps, args.batch, args.seed, args.init)
+    pairs = [load_pair(Path(each), sample) for each in args.runs]
     total = len(pairs) * passes(args.draws)
     with tqdm(total=total, unit=" passes", dynamic_ncols=True) as bar:
         studies = [

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusedrnn import lm, text
+from fusedrnn.init import initialise
 from fusedrnn.layers import GRU, LSTM, RNN
 from fusedrnn.tasks.forecast.forecaster import Forecaster
 from fusedrnn.tasks.forecast.networks import ManyToOne, build
@@ -50,26 +51,39 @@ class Pair:
     after: Probe
 
 
-def load_pair(run: Path, data: str | None, steps: int, batch: int, seed: int) -> Pair:
-    """The probes of a run.
+@dataclass(frozen=True)
+class Sample:
+    """What of the data is differentiated, and how fresh parameters begin.
 
-    Args:
-        run: folder of a language model or of a forecast by a recurrent network.
+    Attributes:
         data: a text or a file of series; None for what the run was trained on.
         steps: T; the lags of a forecast, if those are fewer.
         batch: B, rows spread evenly over the data.
         seed: of the fresh parameters; those that the run began with have the run's own seed.
+        init: of their recurrent layers, one of `fusedrnn.init.NAMES`.
+    """
+
+    data: str | None = None
+    steps: int = 100
+    batch: int = 16
+    seed: int = 0
+    init: str = "default"
+
+
+def load_pair(run: Path, sample: Sample) -> Pair:
+    """The probes of a run.
+
+    Args:
+        run: folder of a language model or of a forecast by a recurrent network.
 
     Raises:
-        GradientError: a run of another kind, or data too short.
+        GradientError: a run of another kind, data too short, an initialisation that does not fit.
         CheckpointError: no checkpoint.
     """
     config = _config(run)
     if config.get("target"):
-        return _forecast(run, data or config.get("file"), steps, batch, seed)
-    if data is None:
-        data = config.get("text")
-    return _language(run, data, steps, batch, seed)
+        return _forecast(run, sample.data or config.get("file"), sample)
+    return _language(run, sample.data or config.get("text"), sample)
 
 
 def _config(run: Path) -> dict[str, Any]:
@@ -80,14 +94,20 @@ def _config(run: Path) -> dict[str, Any]:
     return found
 
 
-def _fresh(make: Callable[[], Any], seed: int) -> Any:
+def _fresh(make: Callable[[], Any], sample: Sample) -> Any:
     """A model made under a seed, with torch's generator left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return make().eval()
+        torch.manual_seed(sample.seed)
+        model = make().eval()
+        try:
+            initialise(model, sample.init, longest=sample.steps)
+        except (TypeError, ValueError) as error:
+            raise GradientError(str(error)) from error
+        return model
 
 
-def _language(run: Path, data: str | None, steps: int, batch: int, seed: int) -> Pair:
+def _language(run: Path, data: str | None, sample: Sample) -> Pair:
+    steps = sample.steps
     trained = lm.load_checkpoint(run)
     content = text.read_text(data) if data else text.python_docs_text()
     ids = trained.vocab.encode(trained.tokenizer.tokenize(content))
@@ -96,9 +116,9 @@ def _language(run: Path, data: str | None, steps: int, batch: int, seed: int) ->
             f"{data or 'the text'}: expected at least {steps + 1} tokens for {steps} steps, "
             f"got {len(ids)}"
         )
-    starts = torch.linspace(0, len(ids) - steps - 1, batch).long()
+    starts = torch.linspace(0, len(ids) - steps - 1, sample.batch).long()
     rows = ids[starts + torch.arange(steps + 1).unsqueeze(1)]
-    fresh = _fresh(lambda: lm.LanguageModel(**trained.model.config), seed)
+    fresh = _fresh(lambda: lm.LanguageModel(**trained.model.config), sample)
     cell = str(trained.model.config["cell"])
     before, after = (_language_probe(cell, model, rows) for model in (fresh, trained.model.eval()))
     return Pair(str(run), before, after)
@@ -119,7 +139,7 @@ def _layer(rnn: object) -> Rnn:
     return rnn
 
 
-def _forecast(run: Path, data: str | None, steps: int, batch: int, seed: int) -> Pair:
+def _forecast(run: Path, data: str | None, sample: Sample) -> Pair:
     trained = Forecaster.load(run)
     settings, network = trained.settings, trained.network
     if not isinstance(network, ManyToOne):
@@ -133,8 +153,8 @@ def _forecast(run: Path, data: str | None, steps: int, batch: int, seed: int) ->
     windows = Windows(series, spans, settings.lags, settings.steps)
     if len(windows) == 0:
         raise GradientError(f"{data}: expected more than {settings.lags} steps, got no window")
-    chosen = windows.batch(torch.linspace(0, len(windows) - 1, batch).long())
-    past = chosen.past[-steps:]
+    chosen = windows.batch(torch.linspace(0, len(windows) - 1, sample.batch).long())
+    past = chosen.past[-sample.steps :]
 
     def probe(model: ManyToOne) -> Probe:
         def loss(outputs: Tensor) -> Tensor:
@@ -143,5 +163,5 @@ def _forecast(run: Path, data: str | None, steps: int, batch: int, seed: int) ->
 
         return Probe(settings.cell, _layer(model.rnn), past, loss)
 
-    fresh = _fresh(lambda: build(settings.network()), seed)
+    fresh = _fresh(lambda: build(settings.network()), sample)
     return Pair(str(run), probe(fresh), probe(network))

@@ -12,7 +12,8 @@ import torch
 from fusedrnn import cli
 from fusedrnn.tasks.gradients.errors import GradientError
 from fusedrnn.tasks.gradients.plot import plot_studies
-from fusedrnn.tasks.gradients.probe import load_pair
+from fusedrnn.tasks.gradients.probe import Sample, load_pair
+from fusedrnn.tasks.gradients.spectrum import main_spectrum
 from fusedrnn.tasks.gradients.states import state_gradients
 from fusedrnn.tasks.gradients.study import passes, study
 
@@ -75,7 +76,7 @@ def test_cells_side_by_side(runs, capsys):
 def test_what_is_differentiated_is_the_loss_of_the_last_prediction(runs, name):
     from fusedrnn import lm
 
-    pair = load_pair(runs / name, str(runs / "text.txt"), 10, 4, 0)
+    pair = load_pair(runs / name, Sample(str(runs / "text.txt"), 10, 4))
     model = lm.load_checkpoint(runs / name).model.eval()
     checkpoint = lm.load_checkpoint(runs / name)
     ids = checkpoint.vocab.encode(checkpoint.tokenizer.tokenize(TEXT))
@@ -86,7 +87,7 @@ def test_what_is_differentiated_is_the_loss_of_the_last_prediction(runs, name):
     assert found.loss.item() == pytest.approx(expected.item(), rel=1e-5)
     before = state_gradients(pair.before.rnn, pair.before.inputs, pair.before.loss)
     assert before.loss.item() != pytest.approx(expected.item(), rel=1e-5)
-    again = load_pair(runs / name, str(runs / "text.txt"), 10, 4, 0).before.rnn
+    again = load_pair(runs / name, Sample(str(runs / "text.txt"), 10, 4)).before.rnn
     assert torch.equal(again.weight_hh_l0, pair.before.rnn.weight_hh_l0)
 
 
@@ -99,7 +100,7 @@ def test_a_forecast_is_differentiated_too(runs, capsys):
 
 
 def test_the_study_is_what_the_states_say(runs):
-    pair = load_pair(runs / "lstm", str(runs / "text.txt"), 12, 3, 0)
+    pair = load_pair(runs / "lstm", Sample(str(runs / "text.txt"), 12, 3))
     ticks = []
     found = study(pair, every=5, cut=0.5, draws=40, on_pass=lambda: ticks.append(1))
     assert len(ticks) == passes(40)
@@ -134,6 +135,7 @@ def test_a_picture_needs_matplotlib(runs, monkeypatch):
         (["elman", "--steps", "9999"], "expected at least 10000 tokens for 9999 steps, got 512"),
         (["elman", "--data", "none.txt"], "none.txt: No such file or directory"),
         (["rnn", "--data", "none.csv"], "expected --data, the file of series .*, got none.csv"),
+        (["elman", "--init", "chrono"], "expected .*LSTM"),
         (["elman", "--cut", "1"], "--cut: expected a probability above 0 and below 1, got 1"),
     ],
 )
@@ -149,4 +151,10 @@ def test_refusals(runs, capsys, flags, message):
 def test_a_series_too_short(runs):
     (runs / "few.csv").write_text("value\n1\n2\n")
     with pytest.raises(GradientError, match="expected more than 9 steps, got no window"):
-        load_pair(runs / "rnn", str(runs / "few.csv"), 5, 2, 0)
+        load_pair(runs / "rnn", Sample(str(runs / "few.csv"), 5, 2))
+
+
+def test_fresh_parameters_begin_as_asked(runs):
+    pair = load_pair(runs / "elman", Sample(str(runs / "text.txt"), 10, 4, init="orthogonal"))
+    spectrum = main_spectrum(pair.before.rnn, 0)
+    assert (spectrum.eigenvalue, spectrum.singular) == pytest.approx((1.0, 1.0), rel=1e-5)
