@@ -182,11 +182,16 @@ def settings_of(args: argparse.Namespace) -> Settings:
 def run_folder(args: argparse.Namespace, name: str) -> RunFolder:
     """The folder that the flags name, checked; nothing is created yet.
 
-    For commands that want its errors before they read their data. Raises RunExistsError.
+    For commands that want its errors before they read their data. All processes get that of the
+    first. Raises RunExistsError.
     """
     if args.resume and args.out is None:
         raise UserError("--resume: expected the folder of a run with --out, got none")
-    return RunFolder(args.out, name, overwrite=args.overwrite, resume=args.resume)
+    if distributed.rank() == 0:
+        folder = RunFolder(args.out, name, overwrite=args.overwrite, resume=args.resume)
+        distributed.from_first(str(folder.path))
+        return folder
+    return RunFolder(distributed.from_first(None), overwrite=True)
 
 
 def run_training(

@@ -141,9 +141,7 @@ class Trainer:
         """Trains; yields the entry of each epoch in `Result.history` when it is over."""
         try:
             while self._goes_on():
-                with distributed.clear_errors(self._saver.kept):
-                    whole = self._train_epoch()
-                    record = self._end_epoch() if whole else None
+                record = self._next_epoch()
                 if record is None:
                     self.result.interrupted = True
                     break
@@ -156,6 +154,11 @@ class Trainer:
             raise DivergedError(f"{error}; {self._saver.kept()}") from error
         finally:
             self._records.close()
+
+    def _next_epoch(self) -> dict[str, Any] | None:
+        """The entry of what is left of an epoch; None where the run is to end within it."""
+        with distributed.clear_errors(self._saver.kept):
+            return self._end_epoch() if self._train_epoch() else None
 
     def _goes_on(self) -> bool:
         position, patience = self._position, self._settings.patience
