@@ -31,16 +31,16 @@ class Records:
         if folder is None or distributed.rank():
             return
         epoch, update = position.epoch, position.update
+        if settings.tensorboard:
+            from fusedrnn.train.tensorboard import Board
+
+            self._board = Board(folder.tensorboard, update)
         self._metrics = MetricsFile(folder.metrics, lambda line: line.get("epoch", 0) <= epoch)
         self.history = self._metrics.kept
         if self._every:
             self._steps = MetricsFile(folder.steps, lambda line: line.get("update", 0) <= update)
         if self._samples:
             self._texts = MetricsFile(folder.samples, lambda line: line.get("epoch", 0) <= epoch)
-        if settings.tensorboard:
-            from fusedrnn.train.tensorboard import Board
-
-            self._board = Board(folder.tensorboard, update)
 
     def update(self, update: Update) -> None:
         """To be told of each update."""
