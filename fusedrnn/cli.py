@@ -14,10 +14,20 @@ from collections.abc import Callable, Sequence
 
 import fusedrnn
 from fusedrnn import _C
-from fusedrnn.commands import evaluate, forecast, gradients, info, sample, train, translate
+from fusedrnn.commands import (
+    classify,
+    evaluate,
+    forecast,
+    gradients,
+    info,
+    sample,
+    tag,
+    train,
+    translate,
+)
 from fusedrnn.errors import UserError
 
-COMMANDS = (train, sample, evaluate, info, translate, forecast, gradients)
+COMMANDS = (train, sample, evaluate, info, translate, forecast, gradients, classify, tag)
 
 
 class _SettingError(UserError, ValueError):
