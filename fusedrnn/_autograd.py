@@ -27,7 +27,10 @@ _Grads = tuple["Tensor | None", ...]
 
 
 class Layer(Function):
-    """``(x, h0, c0, lengths, resets, cell, directions, tf32, *weights) -> (y, h_n, c_n)``."""
+    """``(x, h0, c0, lengths, resets, cell, directions, tf32, recompute, *weights) -> (y, h_n, c_n)``.
+
+    ``recompute``: backward runs the forward pass again in place of keeping what it leaves.
+    """
 
     @staticmethod
     def forward(
@@ -40,12 +43,14 @@ class Layer(Function):
         cell: str,
         directions: int,
         tf32: bool,
+        recompute: bool,
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        y, h_n, c_n, gates, cells, hidden = _ops.layer_forward(
-            x, h0, c0, weights, lengths, resets, cell, directions, True, tf32
+        y, h_n, c_n, *saved = _ops.layer_forward(
+            x, h0, c0, weights, lengths, resets, cell, directions, not recompute, tf32
         )
-        ctx.save_for_backward(x, h0, c0, lengths, resets, y, gates, cells, hidden, *weights)
+        kept = [None] * 4 if recompute else [y, *saved]
+        ctx.save_for_backward(x, h0, c0, lengths, resets, *kept, *weights)
         ctx.settings = (cell, directions, tf32)
         ctx.set_materialize_grads(False)
         return y, h_n, c_n
@@ -53,18 +58,21 @@ class Layer(Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> _Grads:
         needs = ctx.needs_input_grad
-        dx, dh0, dc0, dweights = _backward(ctx, (dy, dh_n, dc_n), needs[0], True)
+        need_dw = any(needs[9:])
+        dx, dh0, dc0, dweights = _backward(ctx, (dy, dh_n, dc_n), needs[0], need_dw)
         return (
             dx if needs[0] else None,
             dh0 if needs[1] else None,
             dc0 if needs[2] else None,
-            None, None, None, None, None,
-            *dweights,
+            None, None, None, None, None, None,
+            *(dweights if need_dw else [None] * len(needs[9:])),
         )  # fmt: skip
 
 
 class TransformLayer(Function):
-    """``(x, h0, c0, lengths, resets, cell, directions, tf32, save, *weights) -> (y, h_n, c_n, *saved)``."""
+    """``(x, h0, c0, lengths, resets, cell, directions, tf32, recompute, save, *weights)``
+    ``-> (y, h_n, c_n, *saved)``.
+    """
 
     @staticmethod
     def forward(
@@ -76,17 +84,20 @@ class TransformLayer(Function):
         cell: str,
         directions: int,
         tf32: bool,
+        recompute: bool,
         save: bool,
         *weights: Tensor,
     ) -> tuple[Tensor, ...]:
+        save = save and not recompute
         return _ops.layer_forward(x, h0, c0, weights, lengths, resets, cell, directions, save, tf32)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        x, h0, c0, lengths, resets, cell, directions, tf32, _, *weights = inputs
-        y, _, _, gates, cells, hidden = output
-        ctx.mark_non_differentiable(gates, cells, hidden)
-        ctx.save_for_backward(x, h0, c0, lengths, resets, y, gates, cells, hidden, *weights)
+        x, h0, c0, lengths, resets, cell, directions, tf32, recompute, _, *weights = inputs
+        y, _, _, *saved = output
+        ctx.mark_non_differentiable(*saved)
+        kept = [None] * 4 if recompute else [y, *saved]
+        ctx.save_for_backward(x, h0, c0, lengths, resets, *kept, *weights)
         ctx.settings = (cell, directions, tf32)
         ctx.set_materialize_grads(False)
 
@@ -95,13 +106,14 @@ class TransformLayer(Function):
         ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None, *_: Any
     ) -> _Grads:
         needs = ctx.needs_input_grad
-        dx, dh0, dc0, dweights = _backward(ctx, (dy, dh_n, dc_n), needs[0], any(needs[9:]))
+        need_dw = any(needs[10:])
+        dx, dh0, dc0, dweights = _backward(ctx, (dy, dh_n, dc_n), needs[0], need_dw)
         return (
             dx if needs[0] else None,
             dh0 if needs[1] else None,
             dc0 if needs[2] else None,
-            None, None, None, None, None, None,
-            *(dweights if any(needs[9:]) else [None] * len(needs[9:])),
+            None, None, None, None, None, None, None,
+            *(dweights if need_dw else [None] * len(needs[10:])),
         )  # fmt: skip
 
     @staticmethod
@@ -110,7 +122,7 @@ class TransformLayer(Function):
     ) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
         """Mapped data is folded into the batch; mapped weights are one kernel call each."""
         n = info.batch_size
-        if any(d is not None for d in in_dims[9:]):
+        if any(d is not None for d in in_dims[10:]):
             return each(n, in_dims, args, TransformLayer.apply)
         data = fold(n, in_dims, args, (1, 1, 1, 0, 1))
         out = TransformLayer.apply(*data, *args[5:])  # type: ignore[no-untyped-call]
@@ -122,7 +134,8 @@ class LayerBackward(Function):
 
     ``(dy, dh_n, dc_n, x, h0, c0, lengths, resets, y, gates, cells, hidden, cell, directions, tf32,
     need_dx, need_dw, *weights) -> (dx, dh0, dc0, *dweights)``. ``y``, ``gates``, ``cells`` and
-    ``hidden`` are functions of the rest, whose gradients account for them.
+    ``hidden`` are functions of the rest, whose gradients account for them; None where they are to
+    be computed again.
     """
 
     @staticmethod
@@ -135,10 +148,10 @@ class LayerBackward(Function):
         c0: Tensor | None,
         lengths: Tensor | None,
         resets: Tensor | None,
-        y: Tensor,
-        gates: Tensor,
-        cells: Tensor,
-        hidden: Tensor,
+        y: Tensor | None,
+        gates: Tensor | None,
+        cells: Tensor | None,
+        hidden: Tensor | None,
         cell: str,
         directions: int,
         tf32: bool,
@@ -148,7 +161,7 @@ class LayerBackward(Function):
     ) -> tuple[Tensor, ...]:
         dx, dh0, dc0, dweights = _ops.layer_backward(
             dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, y, gates, cells, hidden,
-            cell, directions, need_dx, tf32,
+            cell, directions, need_dx, need_dw, tf32,
         )  # fmt: skip
         return dx, dh0, dc0, *dweights
 
@@ -217,7 +230,7 @@ def _backward(
             return dx, dh0, dc0, dweights
     return _ops.layer_backward(
         dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, y, gates, cells, hidden,
-        cell, directions, need_dx, tf32,
+        cell, directions, need_dx, need_dw, tf32,
     )  # fmt: skip
 
 

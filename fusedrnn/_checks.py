@@ -18,9 +18,11 @@ from fusedrnn import reference
 _IDS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-def constructor(input_size: int, hidden_size: int, bias: bool, batch_first: bool) -> None:
+def constructor(
+    input_size: int, hidden_size: int, bias: bool, batch_first: bool, recompute: bool
+) -> None:
     """What ``nn.RNNBase`` checks of these in its newer versions: TypeError and ValueError."""
-    for name, flag in (("bias", bias), ("batch_first", batch_first)):
+    for name, flag in (("bias", bias), ("batch_first", batch_first), ("recompute", recompute)):
         if not isinstance(flag, bool):
             raise TypeError(f"expected {name} to be a bool, got {type(flag).__name__}")
     for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):

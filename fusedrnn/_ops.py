@@ -104,13 +104,14 @@ def layer_backward(
     weights: Sequence[Tensor],
     lengths: Tensor | None,
     resets: Tensor | None,
-    y: Tensor,
-    gates: Tensor,
-    cells: Tensor,
-    hidden: Tensor,
+    y: Tensor | None,
+    gates: Tensor | None,
+    cells: Tensor | None,
+    hidden: Tensor | None,
     cell: str,
     directions: int,
     need_dx: bool,
+    need_dw: bool,
     tf32: bool,
 ) -> Backward:
     """Backpropagation through time for :func:`layer_forward`.
@@ -118,17 +119,20 @@ def layer_backward(
     Args:
         dy, dh_n, dc_n: gradients of ``y``, ``h_n`` and ``c_n``, or None for zeros.
         y, gates, cells, hidden: what :func:`layer_forward` returned with ``save=True``; only read.
+            None for all four: the forward pass is run again for them.
         need_dx: whether ``dx`` is wanted (never given for token ids).
+        need_dw: whether the gradients of the weights are wanted.
 
     Returns:
         ``dx`` (shape ``[0]`` if not wanted), ``dh0``, ``dc0`` (shape ``[0]`` for cells without a
-        cell state) and the gradients of the weights, in their order.
+        cell state) and the gradients of the weights, in their order (each of shape ``[0]`` if not
+        wanted).
     """
     return cast(
         Backward,
         _backward(
             dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, y, gates, cells, hidden,
-            CELLS[cell].number, directions, need_dx, tf32,
+            CELLS[cell].number, directions, need_dx, need_dw, tf32,
         ),
     )  # fmt: skip
 
@@ -208,13 +212,14 @@ def _fake_backward(
     weights: list[Tensor],
     lengths: Tensor | None,
     resets: Tensor | None,
-    y: Tensor,
-    gates: Tensor,
-    cells: Tensor,
-    hidden: Tensor,
+    y: Tensor | None,
+    gates: Tensor | None,
+    cells: Tensor | None,
+    hidden: Tensor | None,
     cell: int,
     directions: int,
     need_dx: bool,
+    need_dw: bool,
     tf32: bool,
 ) -> Backward:
     info = list(CELLS.values())[cell]
@@ -225,7 +230,7 @@ def _fake_backward(
         w_ih.new_empty(x.shape if need_dx and not ids else (0,)),
         w_ih.new_empty((directions, batch, state_size)),
         w_ih.new_empty((directions, batch, hidden_size) if info.has_c else (0,)),
-        [w.new_empty(w.shape) for w in weights],
+        [w.new_empty(w.shape if need_dw else (0,)) for w in weights],
     )
 
 

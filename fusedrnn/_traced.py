@@ -18,7 +18,7 @@ Outputs = tuple[Tensor, Tensor, Tensor]
 _library = torch.library.Library("fusedrnn", "FRAGMENT")
 _library.define(
     "layer(Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? lengths, Tensor? resets, "
-    "str cell, int directions, bool tf32) -> (Tensor y, Tensor h_n, Tensor c_n)"
+    "str cell, int directions, bool tf32, bool recompute) -> (Tensor y, Tensor h_n, Tensor c_n)"
 )
 
 

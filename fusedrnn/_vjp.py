@@ -71,10 +71,13 @@ class LayerVjp:
         )
 
     def seeds(self, values: _Tensors, grads: Sequence[Tensor | None]) -> _Tensors:
-        """Gradients of ``(dx, dh0, dc0, *dweights)`` as of ``values``, zeros for absent ones."""
+        """Gradients of ``(dx, dh0, dc0, *dweights)`` as of ``values``, zeros for absent ones.
+
+        What was not wanted, and was of shape ``[0]``, counts as absent.
+        """
         chosen = [g for g, given in zip(grads[:3], self._given, strict=True) if given]
         return tuple(
-            torch.zeros_like(v) if g is None else g
+            torch.zeros_like(v) if g is None or g.shape != v.shape else g
             for v, g in zip(values, [*chosen, *grads[3:]], strict=True)
         )
 

@@ -31,6 +31,7 @@ def elman(
     directions: int = 1,
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
+    recompute: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Elman network: ``h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)``, or ReLU for tanh.
 
@@ -46,6 +47,8 @@ def elman(
             output zeros; the second direction starts at the last valid step.
         resets: bool ``[T, B]``: no state and no gradient crosses from step ``t-1`` to ``t`` where
             ``resets[t]`` is set, in either direction; at ``t = 0`` it discards ``h0``.
+        recompute: keep nothing for backward but what was given, and run the forward pass again
+            there: less memory until then, a third more time, the same bits.
 
     Returns:
         ``y [T, B, D*H]`` and ``h_n [D, B, H]``, in the dtype of the weights (of autocast, if enabled).
@@ -61,7 +64,7 @@ def elman(
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"expected nonlinearity 'tanh' or 'relu', got {nonlinearity!r}")
     y, h_n, _ = _checked(
-        input, weights, h0, None, directions, lengths, resets, f"elman_{nonlinearity}"
+        input, weights, h0, None, directions, lengths, resets, f"elman_{nonlinearity}", recompute
     )
     return y, h_n
 
@@ -75,6 +78,7 @@ def lstm(
     directions: int = 1,
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
+    recompute: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """LSTM with gates in the order i, f, g, o, and optionally a projected output state.
 
@@ -87,7 +91,7 @@ def lstm(
             ``b_ih [4*H]``, ``b_hh [4*H]``, then, if projected, ``w_hr [P, H]``.
         h0: ``[D, B, P]``, or None for zeros.
         c0: ``[D, B, H]``, or None for zeros.
-        directions, lengths, resets: as in :func:`elman`; a reset drops ``c`` with ``h``.
+        directions, lengths, resets, recompute: as in :func:`elman`; a reset drops ``c`` with ``h``.
 
     Returns:
         ``y [T, B, D*P]``, ``h_n [D, B, P]``, ``c_n [D, B, H]``.
@@ -98,7 +102,7 @@ def lstm(
     Sources: Gers, Schmidhuber, Cummins, "Learning to forget", Neural Computation 12 (2000),
     2451-2471; projection: Sak, Senior, Beaufays, arXiv:1402.1128, equations 1-7.
     """
-    return _checked(input, weights, h0, c0, directions, lengths, resets, "lstm")
+    return _checked(input, weights, h0, c0, directions, lengths, resets, "lstm", recompute)
 
 
 def gru(
@@ -109,6 +113,7 @@ def gru(
     directions: int = 1,
     lengths: Tensor | None = None,
     resets: Tensor | None = None,
+    recompute: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """GRU with gates in the order r, z, n and ``n = tanh(W_in x + b_in + r (W_hn h + b_hn))``.
 
@@ -119,7 +124,7 @@ def gru(
         weights: for each direction ``w_ih [3*H, I]``, ``w_hh [3*H, H]``, then, if biased,
             ``b_ih [3*H]``, ``b_hh [3*H]``.
         h0: ``[D, B, H]``, or None for zeros.
-        directions, lengths, resets: as in :func:`elman`.
+        directions, lengths, resets, recompute: as in :func:`elman`.
 
     Returns:
         ``y [T, B, D*H]`` and ``h_n [D, B, H]``.
@@ -130,7 +135,7 @@ def gru(
     Source: Cho et al., "Learning phrase representations using RNN encoder-decoder",
     arXiv:1406.1078, in the variant that torch.nn computes.
     """
-    y, h_n, _ = _checked(input, weights, h0, None, directions, lengths, resets, "gru")
+    y, h_n, _ = _checked(input, weights, h0, None, directions, lengths, resets, "gru", recompute)
     return y, h_n
 
 
@@ -143,6 +148,7 @@ def _checked(
     lengths: Tensor | None,
     resets: Tensor | None,
     cell: str,
+    recompute: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The whole check of a call from outside, then the layer."""
     weights = list(weights)
@@ -153,7 +159,7 @@ def _checked(
         lengths = _checks.lengths(lengths, x.shape[0], x.shape[1], x.device)
     if resets is not None:
         resets = _checks.resets(resets, x.shape[0], x.shape[1], x.device)
-    return layer(x, h0, c0, weights, lengths, resets, cell, directions)
+    return layer(x, h0, c0, weights, lengths, resets, cell, directions, recompute)
 
 
 def layer(
@@ -165,6 +171,7 @@ def layer(
     resets: Tensor | None,
     cell: str,
     directions: int,
+    recompute: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """:func:`route` after autocast, for arguments that were checked.
 
@@ -180,8 +187,8 @@ def layer(
         weights = [_autocast(w, dtype) for w in weights]
     tf32 = kind == "cuda" and weights[0].dtype == torch.float32 and _tf32_allowed()
     if torch.compiler.is_compiling() and not _transformed():
-        return _op(x, h0, c0, weights, lengths, resets, cell, directions, tf32)
-    return route(x, h0, c0, weights, lengths, resets, cell, directions, tf32)
+        return _op(x, h0, c0, weights, lengths, resets, cell, directions, tf32, recompute)
+    return route(x, h0, c0, weights, lengths, resets, cell, directions, tf32, recompute)
 
 
 def route(
@@ -194,6 +201,7 @@ def route(
     cell: str,
     directions: int,
     tf32: bool,
+    recompute: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``y, h_n, c_n`` by the way that fits who is watching: autograd, a transform, or nobody.
 
@@ -208,12 +216,12 @@ def route(
     if transformed:
         save = torch.is_grad_enabled()
         y, h_n, c_n, *_ = _autograd.TransformLayer.apply(  # type: ignore[no-untyped-call]
-            x, h0, c0, lengths, resets, cell, directions, tf32, save, *weights
+            x, h0, c0, lengths, resets, cell, directions, tf32, recompute, save, *weights
         )
         return y, h_n, c_n
     if torch.is_grad_enabled() and _any_requires_grad(x, h0, c0, weights):
         out: tuple[Tensor, Tensor, Tensor] = _autograd.Layer.apply(  # type: ignore[no-untyped-call]
-            x, h0, c0, lengths, resets, cell, directions, tf32, *weights
+            x, h0, c0, lengths, resets, cell, directions, tf32, recompute, *weights
         )
         return out
     return _ops.layer_forward(

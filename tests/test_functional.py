@@ -212,11 +212,11 @@ def test_nothing_is_saved_without_need(cell, monkeypatch):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_nothing_is_computed_without_need(cell, monkeypatch):
-    """Absent gradients stay absent, and dx is computed only for an input that wants it."""
+    """Absent gradients stay absent; dx and dW are computed only where they are wanted."""
     asked = []
 
     def layer_backward(*args):
-        asked.append(([g is not None for g in args[:3]], args[15]))
+        asked.append(([g is not None for g in args[:3]], *args[15:17]))
         return native(*args)
 
     native = _ops.layer_backward
@@ -226,7 +226,10 @@ def test_nothing_is_computed_without_need(cell, monkeypatch):
         x = torch.randn(4, 3, 5, requires_grad=wanted)
         functional.layer(x, None, None, w, None, None, cell, 1)[0].sum().backward()
         assert (x.grad is not None) == wanted
-    assert asked == [([True, False, False], False), ([True, False, False], True)]
+    frozen = [t.detach() for t in w]
+    functional.layer(x, None, None, frozen, None, None, cell, 1)[0].sum().backward()
+    dy = [True, False, False]
+    assert asked == [(dy, False, True), (dy, True, True), (dy, True, False)]
 
 
 def test_the_forced_instruction_set_is_the_one_in_use():

@@ -53,7 +53,7 @@ def backward_args(args):
     need_dx = x.is_floating_point()
     return (
         torch.ones_like(y), torch.ones_like(h_n), dc, x, h0, c0, w, lengths, resets, y, *saved,
-        index, directions, need_dx, tf32,
+        index, directions, need_dx, True, tf32,
     )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ void Backward<T>::weight_grads(Own& o, int d, int cell, int64_t s0, int64_t s1, 
   const Range r = share(n.H, cell, split.threads(), kPanelRows);
   const int64_t count = r.end - r.begin;
   const PackedGradients<T> packed = {o.packed, ceil_div(K, elements), count};
-  if (count > 0) {
+  if (count > 0 && (w.ih || w.hh || w.b_ih || w.b_hh)) {
     for (int slot = 0; slot < N; slot++) {
       pack_slot(o, slot, r, K, packed.slot(slot));
       const int x = slot - ops.x_first, h = slot - ops.h_first;

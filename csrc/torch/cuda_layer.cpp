@@ -21,12 +21,15 @@ ForwardResult layer_forward(const Tensor& x, const MaybeTensor& h0, const MaybeT
 std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> layer_backward(
     const MaybeTensor& dy, const MaybeTensor& dh_n, const MaybeTensor& dc_n, const Tensor& x, const MaybeTensor& h0,
     const MaybeTensor& c0, const std::vector<Tensor>& weights, const MaybeTensor& lengths, const MaybeTensor& resets,
-    const Tensor& y, const Tensor& gates, const Tensor& cells, const Tensor& hidden, int64_t cell, int64_t directions,
-    bool need_dx, bool tf32) {
+    const MaybeTensor& y, const MaybeTensor& gates, const MaybeTensor& cells, const MaybeTensor& hidden, int64_t cell,
+    int64_t directions, bool need_dx, bool need_dw, bool tf32) {
   expect(!weights.empty(), "weights, got none");
+  const Saved kept = saved_or_again(y, gates, cells, hidden, [&] {
+    return layer_forward(x, h0, c0, weights, lengths, resets, cell, directions, true, tf32);
+  });
   Session session(x, tf32);
-  BackwardCall call(dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, y, gates, cells, hidden, cell, directions,
-                    need_dx, tf32, weights[0].scalar_type());
+  BackwardCall call(dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, kept, cell, directions, need_dx, need_dw, tf32,
+                    weights[0].scalar_type());
   cuda::layer_backward(call.b, session.runtime());
   return call.result();
 }

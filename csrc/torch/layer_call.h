@@ -243,6 +243,22 @@ inline ForwardResult allocate_forward(LayerCall& call, const Tensor& x, bool sav
   return {y, h_n, c_n, gates, cells, hidden};
 }
 
+// What layer_backward reads of a forward pass.
+struct Saved {
+  Tensor y, gates, cells, hidden;
+};
+
+// All four as they were kept, or, where none was, from forward(), a forward pass that saves.
+template <class Forward>
+Saved saved_or_again(const MaybeTensor& y, const MaybeTensor& gates, const MaybeTensor& cells,
+                     const MaybeTensor& hidden, Forward&& forward) {
+  const int given = y.has_value() + gates.has_value() + cells.has_value() + hidden.has_value();
+  expect(given == 0 || given == 4, "all of y, gates, cells and hidden, or none of them, got ", given);
+  if (given) return {*y, *gates, *cells, *hidden};
+  const ForwardResult again = forward();
+  return {std::get<0>(again), std::get<3>(again), std::get<4>(again), std::get<5>(again)};
+}
+
 // Everything layer_backward reads and writes.
 struct BackwardCall : LayerCall {
   BackwardArgs b{};
@@ -251,19 +267,18 @@ struct BackwardCall : LayerCall {
 
   BackwardCall(const MaybeTensor& dy, const MaybeTensor& dh_n, const MaybeTensor& dc_n, const Tensor& x,
                const MaybeTensor& h0, const MaybeTensor& c0, const std::vector<Tensor>& weights,
-               const MaybeTensor& lengths, const MaybeTensor& resets, const Tensor& y, const Tensor& gates,
-               const Tensor& cells, const Tensor& hidden, int64_t cell, int64_t directions, bool need_dx, bool tf32,
-               ScalarType gates_type)
+               const MaybeTensor& lengths, const MaybeTensor& resets, const Saved& kept, int64_t cell,
+               int64_t directions, bool need_dx, bool need_dw, bool tf32, ScalarType gates_type)
       : LayerCall(x, h0, c0, weights, lengths, resets, cell, directions, tf32) {
     const Dims& n = f.n;
     // A saved tensor is only read, but ForwardArgs declares it as the output it once was.
     auto saved = [&](const Tensor& t, int64_t last, ScalarType type, const char* name) {
       return const_cast<void*>(take(t, {n.D, n.T, n.B, last}, name, x, type));
     };
-    f.y = const_cast<void*>(take(y, {n.T, n.B, n.D * n.P}, "y", x));
-    if (slots > 0) f.gates = saved(gates, slots * n.H, gates_type, "gates");
-    if (has_c) f.cells = saved(cells, n.H, acc, "cells");
-    if (projects) f.hidden = saved(hidden, n.H, acc, "hidden");
+    f.y = const_cast<void*>(take(kept.y, {n.T, n.B, n.D * n.P}, "y", x));
+    if (slots > 0) f.gates = saved(kept.gates, slots * n.H, gates_type, "gates");
+    if (has_c) f.cells = saved(kept.cells, n.H, acc, "cells");
+    if (projects) f.hidden = saved(kept.hidden, n.H, acc, "hidden");
     b.f = f;
     b.dy = take(dy, {n.T, n.B, n.D * n.P}, "dy", x);
     b.dhn = take(dh_n, {n.D, n.B, n.P}, "dh_n", x);
@@ -281,7 +296,8 @@ struct BackwardCall : LayerCall {
     if (has_c) b.dc0 = dc0.mutable_data_ptr();
     const size_t per = weights.size() / directions;
     for (size_t i = 0; i < weights.size(); i++) {
-      dweights.push_back(make_empty(weights[i], weights[i].sizes(), dtype));
+      dweights.push_back(make_empty(weights[i], need_dw ? weights[i].sizes() : Size(none, 1), dtype));
+      if (!need_dw) continue;
       WeightGrads& g = b.dw[i / per];
       void* const slot = dweights.back().mutable_data_ptr();
       const size_t k = i % per;

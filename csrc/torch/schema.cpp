@@ -10,8 +10,8 @@ STABLE_TORCH_LIBRARY(fusedrnn, m) {
   m.def(
       "layer_backward(Tensor? dy, Tensor? dh_n, Tensor? dc_n, Tensor x, Tensor? h0, Tensor? c0, "
       "Tensor[] weights, "
-      "Tensor? lengths, Tensor? resets, Tensor y, Tensor gates, Tensor cells, Tensor hidden, "
-      "int cell, int directions, bool need_dx, bool tf32) -> "
+      "Tensor? lengths, Tensor? resets, Tensor? y, Tensor? gates, Tensor? cells, Tensor? hidden, "
+      "int cell, int directions, bool need_dx, bool need_dw, bool tf32) -> "
       "(Tensor dx, Tensor dh0, Tensor dc0, Tensor[] dweights)");
   m.def(
       "layer_step(Tensor x, Tensor? h, Tensor? c, Tensor[] weights, int cell, int layers) -> "

@@ -51,7 +51,7 @@ def test_never_waits_for_the_device(family, cell, ids):
         _ops.layer_backward(
             out[0], out[1], None if c0 is None else out[2], x.detach(), h0.detach(),
             None if c0 is None else c0.detach(), [w.detach() for w in weights], lengths, resets,
-            out[0], *out[3:], cell, directions, True, False,
+            out[0], *out[3:], cell, directions, True, True, False,
         )  # fmt: skip
         train_step(args)
     finally:

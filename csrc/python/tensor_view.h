@@ -1,0 +1,71 @@
+// Python tensors as pointers, sizes and strides, by way of the table of C functions that a tensor type publishes as
+// __dlpack_c_exchange_api__ (DLPack 1.2; torch from 2.10). That table is a stable ABI of its own: nothing here binds to
+// a version of torch. https://dmlc.github.io/dlpack/latest/c_api.html
+#pragma once
+#include <Python.h>
+
+#include <cstdint>
+#include <initializer_list>
+
+namespace fusedrnn::python {
+
+// The parts of DLPack's C header that are needed here, laid out as it lays them out.
+struct DlTensor {
+  void* data;
+  int32_t device_type, device_id;
+  int32_t ndim;
+  uint8_t code, bits;
+  uint16_t lanes;
+  int64_t *shape, *strides;  // strides in elements, or null for a dense tensor
+  uint64_t byte_offset;
+};
+struct DlExchange {
+  uint32_t major, minor;
+  void* previous;
+  void *allocate, *from_object, *to_object;
+  int (*view)(void* object, DlTensor* out);  // 0, or not 0 with a Python error set. Nothing is owned by `out`
+  void* current_stream;
+};
+constexpr int32_t kDlCpu = 1;
+constexpr uint8_t kDlInt = 0, kDlFloat = 2;
+
+// What a tensor's memory looks like, valid as long as the tensor lives and is not resized.
+class TensorView {
+ public:
+  // False, without a Python error, for what has no dense memory on the CPU. `exchange` is of object's own type.
+  bool read(const DlExchange& exchange, PyObject* object) {
+    if (exchange.view(object, &t_) != 0) {
+      PyErr_Clear();
+      return false;
+    }
+    return t_.device_type == kDlCpu && t_.lanes == 1 && t_.data && dense();
+  }
+  bool is(uint8_t code, int bits) const { return t_.code == code && t_.bits == bits; }
+  bool shaped(std::initializer_list<int64_t> sizes) const {
+    if (t_.ndim != static_cast<int32_t>(sizes.size())) return false;
+    const int64_t* have = t_.shape;
+    for (int64_t n : sizes)
+      if (*have++ != n) return false;
+    return true;
+  }
+  int dims() const { return t_.ndim; }
+  int bits() const { return t_.bits; }
+  int64_t size(int i) const { return t_.shape[i]; }
+  void* data() const { return static_cast<char*>(t_.data) + t_.byte_offset; }
+
+ private:
+  // The last dimension must have stride 1 even where it holds one element: the imaginary part of a conjugate, whose
+  // sign is not in memory, never has it.
+  bool dense() const {
+    if (!t_.strides || t_.ndim == 0) return true;
+    if (t_.strides[t_.ndim - 1] != 1) return false;
+    int64_t next = 1;
+    for (int i = t_.ndim - 1; i >= 0; next *= t_.shape[i--])
+      if (t_.shape[i] != 1 && t_.strides[i] != next) return false;
+    return true;
+  }
+
+  DlTensor t_{};
+};
+
+}  // namespace fusedrnn::python

@@ -1,0 +1,231 @@
+"""A streaming step past the dispatcher: the bits of the op, and only where it may."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import fusedrnn
+from fusedrnn import _C, _ops, _stream
+
+pytestmark = [
+    pytest.mark.skipif(not _stream.READY, reason="this torch publishes no DLPack functions"),
+]
+
+LAYERS = {
+    "elman_tanh": fusedrnn.RNN,
+    "elman_relu": lambda *sizes, **options: fusedrnn.RNN(*sizes, nonlinearity="relu", **options),
+    "lstm": fusedrnn.LSTM,
+    "gru": fusedrnn.GRU,
+}
+cells = pytest.mark.parametrize("cell", LAYERS)
+
+
+def case(cell="gru", batch=1, layers=1, dtype=torch.float32, ids=False, given=True, **options):
+    """A layer, its input and a state."""
+    torch.manual_seed(0)
+    layer = LAYERS[cell](5, 19, num_layers=layers, **options).to(dtype)
+    x = torch.randint(0, 5, (batch,)) if ids else torch.randn(batch, 5, dtype=dtype)
+    if not given:
+        return layer, x, None
+    h = torch.randn(layers, batch, 19, dtype=dtype)
+    return layer, x, (h, torch.randn_like(h)) if cell == "lstm" else h
+
+
+def taken(cell, layer, x, state):
+    """What the native side gives, None where it declines."""
+    own, names = layer._parameters, layer._flat_weights_names
+    return _C.stream_step(_ops.CELLS[cell].number, layer.num_layers, own, names, x, state)
+
+
+def flat(result):
+    y, state = result
+    return [y, *(state if isinstance(state, tuple) else (state,))]
+
+
+def by_the_op(cell, layer, x, state):
+    h, c = state if cell == "lstm" and state is not None else (state, None)
+    with torch.no_grad():
+        y, h, c = _ops.layer_step(x, h, c, list(layer.parameters()), cell, layer.num_layers)
+    return [y, h] if c is None else [y, h, c]
+
+
+@cells
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("ids", [False, True], ids=["dense", "ids"])
+@pytest.mark.parametrize("layers", [1, 3])
+def test_the_bits_of_the_op(cell, dtype, ids, layers):
+    for batch in (1, 2, 3):
+        for given in (False, True):
+            for bias in (False, True):
+                args = case(cell, batch, layers, dtype, ids, given, bias=bias)
+                got = taken(cell, *args)
+                for a, b in zip(flat(got), by_the_op(cell, *args), strict=True):
+                    assert torch.equal(a, b)
+                    assert a.dtype == dtype
+                    assert not a.requires_grad
+
+
+@cells
+def test_the_layers_take_it(cell, monkeypatch):
+    layer, x, state = case(cell, 2, 2)
+    want = by_the_op(cell, layer, x, state)
+    monkeypatch.setattr(_ops, "layer_step", None)
+    for a, b in zip(flat(layer.step(x, state)), want, strict=True):
+        assert torch.equal(a, b)
+
+
+@cells
+def test_results_are_tensors_of_their_own(cell):
+    args = case(cell, layers=2)
+    results = [flat(taken(cell, *args)) for _ in range(2)]
+    own = [t.untyped_storage().data_ptr() for result in results for t in result]
+    own += [t.untyped_storage().data_ptr() for t in flat((args[1], args[2]))]
+    assert len(set(own)) == len(own)
+
+
+@cells
+def test_changes_of_weights_take_effect(cell):
+    """In place, behind autograd's back, another tensor of the same memory in another order."""
+    layer, x, state = case(cell)
+    w = layer.weight_hh_l0
+
+    def swap():
+        w.data = w.data.flip(0)
+
+    changes = [lambda: w.data.mul_(2), swap, lambda: nn.init.uniform_(layer.weight_ih_l0)]
+    results = [taken(cell, layer, x, state)[0]]
+    for change in changes:
+        change()
+        results.append(taken(cell, layer, x, state)[0])
+        assert torch.equal(results[-1], by_the_op(cell, layer, x, state)[0])
+        assert not torch.equal(*results[-2:])
+    square = fusedrnn.RNN(19, 19)
+    square.weight_hh_l0.data = square.weight_hh_l0.data.t()
+    assert taken("elman_tanh", square, torch.randn(1, 19), None) is None
+
+
+def test_it_declines_what_is_not_plain():
+    layer, x, h = case(layers=2)
+    large = fusedrnn.GRU(5, 512)
+    mixed = case()[0]
+    mixed.weight_hh_l0 = nn.Parameter(mixed.weight_hh_l0.double())
+    parametrized = case()[0]
+    nn.utils.parametrizations.weight_norm(parametrized, "weight_hh_l0")
+
+    class Mine(torch.Tensor):
+        pass
+
+    imaginary = torch.randn(1, 1, dtype=torch.complex64).conj().imag
+    assert imaginary.is_neg()
+    one = fusedrnn.GRU(1, 3)
+    declined = {
+        "unbatched": (layer, x[0], None),
+        "four rows": (layer, torch.randn(4, 5), None),
+        "no rows": (layer, torch.randn(0, 5), None),
+        "strided input": (layer, torch.randn(1, 10)[:, ::2], h),
+        "strided state": (layer, x, torch.randn(2, 1, 38)[..., ::2]),
+        "another width": (layer, torch.randn(1, 6), h),
+        "another batch": (layer, x, torch.randn(2, 2, 19)),
+        "another dtype": (layer, x.double(), h),
+        "state of another dtype": (layer, x, h.double()),
+        "ids of int32": (layer, torch.zeros(1, dtype=torch.int32), h),
+        "ids too large": (layer, torch.tensor([5]), h),
+        "negative ids": (layer, torch.tensor([-1]), h),
+        "half": (case(dtype=torch.bfloat16)[0], x.bfloat16(), None),
+        "another device": (layer, x.to("meta"), h),
+        "a subclass": (layer, x.as_subclass(Mine), h),
+        "sparse": (layer, x.to_sparse(), h),
+        "not a tensor": (layer, [0.0] * 5, h),
+        "a list for a state": (layer, x, [h]),
+        "large": (large, x, None),
+        "weights of two dtypes": (mixed, x, None),
+        "a weight that is computed": (parametrized, x, None),
+        "a conjugate's imaginary part": (one, imaginary, None),
+    }
+    assert taken("gru", layer, x, h) is not None
+    for what, args in declined.items():
+        assert taken("gru", *args) is None, what
+    lstm, x, state = case("lstm", proj_size=0)
+    for wrong in (state[0], state[:1], (state[0], None), list(state)):
+        assert taken("lstm", lstm, x, wrong) is None
+    assert taken("lstm", fusedrnn.LSTM(5, 19, proj_size=3), x, None) is None
+
+
+def test_arguments_that_no_layer_gives():
+    layer, x, _ = case()
+    own, names = layer._parameters, layer._flat_weights_names
+    for args in (
+        (99, 1, own, names), (-1, 1, own, names), (3, 0, own, names), (3, 2, own, names),
+        (3, 1, {}, names), (3, 1, own, names[:3]), (3, 1, own, []), (3, 1, None, names),
+        (3, 1, own, None), (2, 1, own, names), (3, 1, dict.fromkeys(names, 1), names),
+    ):  # fmt: skip
+        assert _C.stream_step(*args, x, None) is None
+    with pytest.raises(TypeError, match="expected 6 arguments, got 1"):
+        _C.stream_step(3)
+    with pytest.raises(TypeError):
+        _C.stream_step("gru", 1, own, names, x, None)
+
+
+def test_nothing_is_leaked():
+    layer, x, state = case("lstm")
+    held = [x, *state, *layer.parameters(), layer._parameters, layer._flat_weights_names, None]
+    before = [sys.getrefcount(t) for t in held[:-1]]
+    for _ in range(100):
+        assert taken("lstm", layer, x, state) is not None
+        assert taken("lstm", layer, x, state[0]) is None
+        assert taken("lstm", layer, x.to_sparse(), state) is None
+    assert [sys.getrefcount(t) for t in held[:-1]] == before
+    y, (h, c) = taken("lstm", layer, x, state)
+    fresh = torch.zeros(1)
+    counts = [sys.getrefcount(t) for t in (y, h, c, fresh)]
+    assert len(set(counts)) == 1
+
+
+# -- who watches ----------------------------------------------------------------------------------
+
+
+class Ops(TorchDispatchMode):
+    """The ops it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_dispatch_mode_sees_the_op():
+    layer, x, h = case()
+    with Ops() as ops:
+        layer.step(x, h)
+    assert ops.seen == ["fusedrnn.layer_step.default"]
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_torchs_default_device_and_dtype_are_not_ours(device):
+    layer, x, h = case()
+    want = layer.step(x, h)
+    with torch.device(device):
+        torch.testing.assert_close(layer.step(x, h), want)
+    torch.set_default_dtype(torch.float64)
+    try:
+        torch.testing.assert_close(layer.step(x, h), want)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_without_torchs_functions_the_op_does_it(monkeypatch):
+    layer, x, h = case()
+    want = layer.step(x, h)
+    monkeypatch.setattr(_stream, "READY", False)
+    with Ops() as ops:
+        got = layer.step(x, h)
+    torch.testing.assert_close(got, want)
+    assert ops.seen == ["fusedrnn.layer_step.default"]
