@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 
 from fusedrnn import functional
-from fusedrnn.layers import _CELLS, GRU, LSTM, RNN
+from fusedrnn._recurrent import _CELLS
+from fusedrnn.layers import GRU, LSTM, RNN
 from fusedrnn.tasks.gradients.errors import GradientError
 
 Loss = Callable[[Tensor], Tensor]

@@ -9,7 +9,7 @@ import torch
 
 import fusedrnn
 from fusedrnn import reference
-from fusedrnn.layers import _CELLS
+from fusedrnn._recurrent import _CELLS
 from fusedrnn.tasks.gradients import truncation
 from fusedrnn.tasks.gradients.errors import GradientError
 from fusedrnn.tasks.gradients.spectrum import main_spectrum, spectra
