@@ -12,6 +12,10 @@ struct Threads {
   void (*run)(int64_t n, void (*body)(void* ctx, int64_t i), void* ctx);
 };
 
+struct GenerateArgs;  // generate.h
+struct Head;
+struct Draw;
+
 // One instruction set's entry points. All return after the work is done; out of memory throws std::bad_alloc before
 // any output is touched.
 struct Kernels {
@@ -21,6 +25,12 @@ struct Kernels {
   // One streaming step (T = 1) of few rows, without packing the weights. False, with nothing done, for a call that
   // `forward` serves better or that it alone can serve.
   bool (*step)(const ForwardArgs&, const Threads&);
+  // Generation (generate.h) of few rows. False, with nothing done, for more rows.
+  bool (*generate_rows)(const GenerateArgs&, const Threads&);
+  // The logits of the tokens begin .. end-1 for all rows of h, h_ld apart, to rows ld apart.
+  void (*head)(const Head&, const double* h, int64_t h_ld, int64_t begin, int64_t end, double* to, int64_t ld);
+  // A token and its logarithmic probability, or -1 where there is none to draw.
+  int64_t (*draw)(const Draw&, double* logprob);
 };
 
 // The best set this machine runs, or the one FUSEDRNN_ISA names; chosen at the first call. Throws std::runtime_error,

@@ -17,17 +17,21 @@
 
 namespace fusedrnn::cpu {
 
-#define FUSEDRNN_DECLARE(name, space, supported)      \
-  namespace space {                                   \
-  void forward(const ForwardArgs&, const Threads&);   \
-  void backward(const BackwardArgs&, const Threads&); \
-  bool step(const ForwardArgs&, const Threads&);      \
+#define FUSEDRNN_DECLARE(name, space, supported)                                      \
+  namespace space {                                                                   \
+  void forward(const ForwardArgs&, const Threads&);                                   \
+  void backward(const BackwardArgs&, const Threads&);                                 \
+  bool step(const ForwardArgs&, const Threads&);                                      \
+  bool generate_rows(const GenerateArgs&, const Threads&);                            \
+  void head(const Head&, const double*, int64_t, int64_t, int64_t, double*, int64_t); \
+  int64_t draw(const Draw&, double*);                                                 \
   }
 FUSEDRNN_ISAS(FUSEDRNN_DECLARE)
 
 namespace {
 
-#define FUSEDRNN_ENTRY(name, space, supported) {name, space::forward, space::backward, space::step},
+#define FUSEDRNN_ENTRY(name, space, supported) \
+  {name, space::forward, space::backward, space::step, space::generate_rows, space::head, space::draw},
 constexpr Kernels kSets[] = {FUSEDRNN_ISAS(FUSEDRNN_ENTRY)};
 constexpr int kSetCount = sizeof(kSets) / sizeof(kSets[0]);
 

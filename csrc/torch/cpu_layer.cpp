@@ -1,20 +1,11 @@
 // The ops on CPU tensors: one native call for one layer and the whole sequence.
 #include <torch/csrc/stable/library.h>
 
-#include "../cpu/backend.h"
 #include "layer_call.h"
+#include "pool.h"
 
 namespace fusedrnn::torch_ops {
 namespace {
-
-// Torch's own pool, so that torch.set_num_threads holds and no second pool competes for the cores.
-void run_on_torch_pool(int64_t n, void (*body)(void*, int64_t), void* ctx) {
-  torch::stable::parallel_for(0, n, 1, [=](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) body(ctx, i);
-  });
-}
-
-cpu::Threads torch_threads() { return {static_cast<int>(torch::stable::get_num_threads()), run_on_torch_pool}; }
 
 // The states index memory, so they are looked at before a kernel runs.
 void check_values(const ForwardArgs& f) {

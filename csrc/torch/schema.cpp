@@ -1,4 +1,4 @@
-// The schemas of all ops. Implementations: cpu_layer.cpp, and cuda_*.cpp in the CUDA library.
+// The schemas of all ops. Implementations: cpu_layer.cpp, generate.cpp, and cuda_*.cpp in the CUDA library.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(fusedrnn, m) {
@@ -16,4 +16,8 @@ STABLE_TORCH_LIBRARY(fusedrnn, m) {
   m.def(
       "layer_step(Tensor x, Tensor? h, Tensor? c, Tensor[] weights, int cell, int layers) -> "
       "(Tensor y, Tensor h, Tensor? c)");
+  m.def(
+      "generate(Tensor(a!) h, Tensor(b!)? c, Tensor(c!) history, Tensor(d!) lengths, Tensor[] weights, "
+      "Tensor? embedding, Tensor head, Tensor? head_bias, Tensor uniform, Tensor? banned, int cell, "
+      "float penalty, int ngram, float temperature, int top_k, float top_p) -> Tensor logprobs");
 }

@@ -5,7 +5,19 @@ from fusedrnn.lm.metrics import MetricsFile, ngram_floor, perplexity, perplexity
 from fusedrnn.lm.model import LanguageModel, detach
 from fusedrnn.lm.optim import make_optimizer
 from fusedrnn.lm.plot import PlotUnavailableError, plot_perplexity
-from fusedrnn.lm.sample import generate, sample_text
+from fusedrnn.lm.sample import (
+    Hypothesis,
+    Sampling,
+    TextScore,
+    beam_search,
+    generate,
+    sample_text,
+    sample_texts,
+    score,
+    score_text,
+    stream,
+    stream_text,
+)
 from fusedrnn.lm.task import LanguageModelTask
 from fusedrnn.lm.train import DivergedError, Epoch, evaluate, train, train_epoch
 
@@ -14,10 +26,14 @@ __all__ = [
     "CheckpointError",
     "DivergedError",
     "Epoch",
+    "Hypothesis",
     "LanguageModel",
     "LanguageModelTask",
     "MetricsFile",
     "PlotUnavailableError",
+    "Sampling",
+    "TextScore",
+    "beam_search",
     "detach",
     "evaluate",
     "generate",
@@ -29,7 +45,12 @@ __all__ = [
     "plot_perplexity",
     "read_metrics",
     "sample_text",
+    "sample_texts",
     "save_checkpoint",
+    "score",
+    "score_text",
+    "stream",
+    "stream_text",
     "train",
     "train_epoch",
 ]

@@ -9,7 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from fusedrnn.lm import LanguageModel, generate, sample_text
+from fusedrnn.lm import (
+    LanguageModel,
+    generate,
+    sample_text,
+    sample_texts,
+    score_text,
+    stream_text,
+)
 from fusedrnn.text import CharTokenizer, TextError, UnknownTokenError, Vocab, WordTokenizer
 
 
@@ -108,7 +115,7 @@ def test_sampling_leaves_the_model_as_it_was():
     ("prompt", "options", "message"),
     [
         ([], {}, "prompt: expected at least one token"),
-        ([[1]], {}, "prompt: expected at least one token, got shape .1, 1."),
+        ([[[1]]], {}, "prompt: expected at least one token, got shape .1, 1, 1."),
         ([1], {"length": -1}, "length: expected 0 or more, got -1"),
         ([1], {"temperature": -0.5}, "temperature: expected .* got -0.5"),
         ([1], {"temperature": math.nan}, "temperature: expected .* got nan"),
@@ -189,3 +196,76 @@ def test_bad_arguments_for_text(prompt):
 def test_a_vocabulary_without_tokens_has_nothing_to_draw():
     with pytest.raises(TextError, match="the unknown token alone"):
         sample_text(_model(vocab=1), CharTokenizer(), Vocab(""))
+
+
+# --- several prompts, stop strings, streams, beams -----------------------------------------------
+
+
+def test_prompts_of_different_lengths_side_by_side():
+    prompts = ["abba", "d", "", "ccc"]
+    texts = sample_texts(_char_model(), CharTokenizer(), VOCAB, prompts, 30, seed=1)
+    for prompt, text in zip(prompts, texts, strict=True):
+        assert text.startswith(prompt)
+        assert len(text) == len(prompt) + 30
+    greedy = sample_texts(_char_model(), CharTokenizer(), VOCAB, prompts, 9, temperature=0)
+    alone = [
+        sample_text(_char_model(), CharTokenizer(), VOCAB, p, 9, temperature=0) for p in prompts
+    ]
+    assert greedy == alone
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("stop", [["d"], ["ab"], ["bcd", "ca"], ["zz"]])
+def test_a_text_ends_before_a_stop_string(stop, native):
+    for seed in range(12):
+        options = {"seed": seed, "native": native}
+        args = (_char_model(), CharTokenizer(), VOCAB, "abc", 60)
+        whole, cut = sample_text(*args, **options), sample_text(*args, stop=stop, **options)
+        ends = [whole.find(string, 3) for string in stop if whole.find(string, 3) >= 0]
+        assert cut == whole[: min(ends, default=len(whole))]
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("stop", [[], ["dab"], ["bb", "ccc"]])
+@pytest.mark.parametrize("prompt", ["", "ab"])
+def test_a_stream_is_the_text_in_pieces(prompt, stop, native):
+    for seed in range(5):
+        args = (_char_model(), CharTokenizer(), VOCAB, prompt, 80)
+        options = {"seed": seed, "stop": stop, "native": native, "top_k": 3}
+        pieces = list(stream_text(*args, **options))
+        assert all(pieces)
+        assert "".join(pieces) == sample_text(*args, **options)
+        if not native and not stop:
+            assert len(pieces) == (81 if prompt else 80)
+
+
+def test_words_stream_with_their_spaces():
+    vocab = Vocab(["the", "time", "the", "machine"])
+    args = (_model(vocab=4), WordTokenizer(), vocab, "the time", 6)
+    assert "".join(stream_text(*args)) == sample_text(*args)
+
+
+def test_unknown_characters_of_a_prompt_follow_the_policy():
+    def text(unknown):
+        return sample_text(_char_model(), CharTokenizer(), VOCAB, "a!b", 0, unknown=unknown)
+
+    assert text("unk") == "a<unk>b"
+    assert text("skip") == "ab"
+    with pytest.raises(TextError, match="unknown: expected 'error', 'unk' or 'skip', got 'x'"):
+        text("x")
+
+
+def test_beams_find_the_likeliest_text():
+    model = _char_model().double()
+    args = (model, CharTokenizer(), VOCAB, "ab", 4)
+    best = sample_text(*args, beams=5**4)
+    others = (sample_text(*args, seed=seed) for seed in range(30))
+    scores = [score_text(model, CharTokenizer(), VOCAB, text).total for text in (best, *others)]
+    assert max(scores) == scores[0]
+    assert "c" not in sample_text(*args[:-1], 30, beams=3, stop=["c"])[2:]
+
+
+def test_stop_strings_and_prompts_have_some_length():
+    for prompts, stop in (([], ["a"]), (["a"], [""])):
+        with pytest.raises(TextError, match="expected prompts and stop strings of some length"):
+            sample_texts(_char_model(), CharTokenizer(), VOCAB, prompts, stop=stop)

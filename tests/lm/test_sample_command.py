@@ -1,0 +1,131 @@
+"""`fusedrnn sample` and `fusedrnn eval`, as their user meets them."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from fusedrnn import cli, lm
+from fusedrnn.lm import Checkpoint, LanguageModel, save_checkpoint
+from fusedrnn.text import CharTokenizer, Vocab, WordTokenizer
+
+TEXT = "the time traveller for so it will be convenient to speak of him\n"
+
+
+def _save(folder, tokenizer, vocab):
+    torch.manual_seed(0)
+    checkpoint = Checkpoint(LanguageModel(len(vocab), "gru", hidden=12), tokenizer, vocab)
+    save_checkpoint(folder / "checkpoint.safetensors", checkpoint)
+    return checkpoint
+
+
+@pytest.fixture
+def chars(tmp_path, monkeypatch):
+    """A model in the folder "."; the texts that it draws are those of the library."""
+    monkeypatch.chdir(tmp_path)
+    return _save(tmp_path, CharTokenizer(), Vocab(TEXT))
+
+
+def run(capsys, *arguments, code=0):
+    """What the command printed; its error, where it is to fail."""
+    got = cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    assert got == code, err
+    assert "Traceback" not in err
+    return err if code else out
+
+
+def library(model, prompt="the ", length=40, **options):
+    return lm.sample_text(model.model, model.tokenizer, model.vocab, prompt, length, **options)
+
+
+FLAGS = {
+    "--temperature 0.5": {"temperature": 0.5},
+    "--top-k 3": {"top_k": 3},
+    "--top-p 0.4": {"top_p": 0.4},
+    "--repetition-penalty 3": {"repetition_penalty": 3.0},
+    "--no-repeat-ngram 1": {"no_repeat_ngram": 1},
+    "--stop e --stop t": {"stop": ["e", "t"]},
+    "--beams 3 --length-penalty 1": {"beams": 3, "length_penalty": 1.0},
+    "--seed 7": {"seed": 7},
+}
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+def test_every_flag_reaches_the_draws(chars, capsys, flags):
+    arguments = ("sample", ".", "--prompt", "the ", "--length", 40)
+    text = run(capsys, *arguments, *flags.split()).removesuffix("\n")
+    assert text == library(chars, **FLAGS[flags])
+    assert text != run(capsys, *arguments).removesuffix("\n")
+
+
+def test_a_stream_prints_the_same_text(chars, capsys):
+    arguments = ("sample", ".", "--prompt", "the ", "--length", 300, "--stop", "zz")
+    assert run(capsys, *arguments, "--stream") == run(capsys, *arguments)
+
+
+def test_several_prompts(chars, capsys):
+    arguments = ("sample", ".", "--prompt", "the ", "--prompt", "s", "--length", 9)
+    first, second = run(capsys, *arguments).removesuffix("\n").split("\n---\n")
+    assert first.startswith("the ")
+    assert second.startswith("s")
+    lines = [json.loads(line) for line in run(capsys, *arguments, "--json").splitlines()]
+    assert lines == [{"prompt": "the ", "text": first}, {"prompt": "s", "text": second}]
+
+
+def test_unknown_characters_follow_the_policy(chars, capsys):
+    arguments = ("sample", ".", "--prompt", "th!e", "--length", 0)
+    assert "not in the vocabulary: '!'" in run(capsys, *arguments, code=1)
+    assert run(capsys, *arguments, "--unknown", "skip") == "the\n"
+    assert run(capsys, *arguments, "--unknown", "unk") == "th<unk>e\n"
+
+
+def test_the_score_of_a_text(chars, capsys):
+    expected = lm.score_text(chars.model, chars.tokenizer, chars.vocab, "the time")
+    shown = run(capsys, "sample", ".", "--score", "the time")
+    assert f"log-probability {expected.total:.4f} nats" in shown
+    found = json.loads(run(capsys, "sample", ".", "--score", "the time", "--json"))
+    assert found["tokens"] == list("the time")
+    assert found["logprobs"] == pytest.approx(expected.logprobs)
+    assert found["perplexity"] == pytest.approx(expected.perplexity)
+    assert "'!'" in run(capsys, "sample", ".", "--score", "t!", code=1)
+
+
+@pytest.mark.parametrize("flags", ["--beams 2", "--json", "--prompt t --prompt h"])
+def test_streams_show_one_drawn_text(chars, capsys, flags):
+    error = run(capsys, "sample", ".", "--stream", *flags.split(), code=1)
+    assert error.startswith("fusedrnn sample: error: --stream: expected one prompt")
+
+
+@pytest.mark.parametrize(
+    "flags", ["--top-k -1", "--top-p 0", "--top-p 1.5", "--repetition-penalty 0", "--unknown x"]
+)
+def test_flags_that_cannot_be(chars, capsys, flags):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["sample", ".", *flags.split()])
+    assert f"argument {flags.split()[0]}: " in capsys.readouterr().err
+
+
+def test_evaluation_per_character_and_word(chars, capsys, tmp_path):
+    (tmp_path / "text.txt").write_text(TEXT * 3)
+    found = json.loads(run(capsys, "eval", ".", "text.txt", "--json"))
+    bits = found["loss"] / math.log(2)
+    assert found["bits_per_token"] == pytest.approx(bits)
+    assert found["bits_per_character"] == pytest.approx(bits)
+    count = len(TEXT) * 3 - 1
+    assert found["bits_per_word"] == pytest.approx(bits * count / len(TEXT.split() * 3))
+    shown = run(capsys, "eval", ".", "text.txt")
+    assert f"{found['bits_per_word']:.4f} bits per word" in shown
+
+
+def test_evaluation_of_words(capsys, tmp_path):
+    _save(tmp_path, WordTokenizer(), Vocab(TEXT.split()))
+    (tmp_path / "text.txt").write_text(TEXT)
+    found = json.loads(run(capsys, "eval", tmp_path, tmp_path / "text.txt", "--json"))
+    assert found["bits_per_word"] == pytest.approx(found["bits_per_token"])
+    characters = len(TEXT.strip()) - len("the")
+    words = len(TEXT.split()) - 1
+    assert found["bits_per_character"] * characters == pytest.approx(found["bits_per_word"] * words)
