@@ -117,7 +117,7 @@ def _lines(each: Study) -> list[str]:
         f"{name:<28}" + "".join(f"{values[mark]:>10.1e}" for mark in marks) for name, values in rows
     ]
     lines.append(
-        f"gradient by the recurrent weights, error beside the full one: cut {cut.fixed_error:.2f}, "
-        f"one draw of random cuts {cut.one_draw_error:.2f}, mean of {cut.draws} {cut.mean_error:.2f}"
+        f"gradient by the recurrent weights, error beside the full one: cut {cut.fixed_error:.3f}, "
+        f"one draw of random cuts {cut.one_draw_error:.3f}, mean of {cut.draws} {cut.mean_error:.3f}"
     )
     return lines

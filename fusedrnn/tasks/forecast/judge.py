@@ -14,6 +14,7 @@ from fusedrnn.tasks.forecast.floors import Autoregression, persistence, seasonal
 from fusedrnn.tasks.forecast.forecasts import forecast
 from fusedrnn.tasks.forecast.series import Floats
 from fusedrnn.tasks.forecast.task import ForecastTask
+from fusedrnn.tasks.forecast.windows import Windows
 
 
 @dataclass(frozen=True)
@@ -68,26 +69,20 @@ def judge(task: ForecastTask, order: int | None = None, *, seed: int = 0) -> Jud
         seed: of the paths, where a rollout draws them.
 
     Raises:
-        SeriesError: no test part, or one too short for the horizon or the season.
+        SeriesError: no test part, or one too short for the horizon, too early for the season or the
+            lags of the floor.
     """
     settings = task.settings
-    order = settings.lags if order is None else order
-    windows = task.windows("test", settings.horizon)
+    windows, floor = check(task, order)
     out = forecast(task.model, windows, settings.strategy, settings.levels, seed=seed)
     owners, origins = windows.series_of, windows.origins
-    early = origins < max(settings.season, order)
-    if early.any():
-        raise SeriesError(
-            f"expected {max(settings.season, order)} steps before the test part for the season and "
-            f"the AR floor, got {origins.min()}"
-        )
     forecasts = np.stack(
         [
             task.scaling.target[task.series[owner].name].undo(each)
             for owner, each in zip(owners, out.double().numpy(), strict=True)
         ]
     )
-    methods = _floors(task, owners, origins, order)
+    methods = _floors(task, owners, origins, floor)
     methods["network"] = forecasts[:, :, forecasts.shape[2] // 2]
     actual = _gather(task, owners, origins)
     scale = np.array(
@@ -100,6 +95,24 @@ def judge(task: ForecastTask, order: int | None = None, *, seed: int = 0) -> Jud
     return Judged(owners, origins, actual, methods, scale, quantiles, settings.levels)
 
 
+def check(task: ForecastTask, order: int | None = None) -> tuple[Windows, Autoregression]:
+    """The windows of the test part and the AR floor, on the scale of the network.
+
+    Cheap, and refuses all that `judge` refuses, so that it is known before the training.
+    """
+    settings = task.settings
+    order = settings.lags if order is None else order
+    windows = task.windows("test", settings.horizon)
+    back, least = max(settings.season, order), int(windows.origins.min())
+    if least < back:
+        raise SeriesError(
+            f"expected {back} steps before the test part for the season and the AR floor, "
+            f"got {least}"
+        )
+    both = zip(task.scaled, task.cuts, strict=True)
+    return windows, Autoregression([each.target[: cut.valid] for each, cut in both], order)
+
+
 def _gather(task: ForecastTask, owners: Any, origins: Any) -> Floats:
     steps = np.arange(task.settings.horizon)
     return np.stack(
@@ -107,12 +120,12 @@ def _gather(task: ForecastTask, owners: Any, origins: Any) -> Floats:
     )
 
 
-def _floors(task: ForecastTask, owners: Any, origins: Any, order: int) -> dict[str, Floats]:
-    """The floors from the same origins; AR on the network's scale, so that series share it."""
+def _floors(
+    task: ForecastTask, owners: Any, origins: Any, model: Autoregression
+) -> dict[str, Floats]:
+    """The floors from the same origins."""
     settings = task.settings
-    both = list(zip(task.scaled, task.cuts, strict=True))
-    model = Autoregression([each.target[: cut.valid] for each, cut in both], order)
-    names = ["persistence", f"AR({order})"]
+    names = ["persistence", f"AR({model.order})"]
     if settings.season > 1:
         names.insert(1, f"season of {settings.season}")
     parts: dict[str, list[Floats]] = {name: [] for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from fusedrnn.tasks.gradients.study import Curve, Study
 from fusedrnn.train.plot import PlotUnavailableError
 
 _BEFORE, _AFTER, _THIRD = "#c8541b", "#1f5fa8", "#2a8a4a"
+_STRETCHES = 8  # between cuts, that are drawn
 _FLOOR = 1e-12  # of the largest norm: what is drawn of a gradient that is gone
 
 
@@ -57,7 +59,8 @@ def _draw_training(axes: Any, study: Study) -> None:
     ):
         axes.plot(curve.h, color=colour, label=when)
         if curve.c is not None:
-            axes.plot(curve.c, color=colour, linestyle=":", label=f"by the cell, {when}")
+            cells = _without_zeros(curve.c)  # the last cell state enters no loss but through h
+            axes.plot(cells, color=colour, linestyle=":", label=f"by the cell, {when}")
         _draw_powers(axes, curve, colour)
     axes.set_yscale("log")
     axes.set_title(f"{study.cell} ({study.run})", fontsize=9)
@@ -80,23 +83,32 @@ def _draw_powers(axes: Any, curve: Curve, colour: str) -> None:
 
 def _draw_truncation(axes: Any, study: Study) -> None:
     cut = study.truncated
-    axes.plot(cut.full, color=_AFTER, label="full")
+    axes.plot(cut.full, color=_AFTER, linewidth=4, alpha=0.35, label="full")
+    for values in cut.single:
+        label = f"random cuts, single draws (error {cut.one_draw_error:.3f})"
+        first = values is cut.single[0]
+        axes.plot(
+            _without_zeros(values), color="0.6", linewidth=0.8, label=label if first else None
+        )
     for values, colour, style, label in (
-        (cut.fixed, _BEFORE, "-", f"cut every {cut.every} steps (error {cut.fixed_error:.2f})"),
-        (cut.one_draw, "0.6", "-", f"random cuts, one draw (error {cut.one_draw_error:.2f})"),
-        (
-            cut.mean_of_draws, _THIRD, "--",
-            f"mean of {cut.draws} draws (error {cut.mean_error:.2f})",
-        ),
-    ):  # fmt: skip
-        axes.plot([v if v > 0.0 else float("nan") for v in values], color=colour, linestyle=style,
-                  label=label)  # fmt: skip
+        (cut.mean_of_draws, _THIRD, "--", f"mean of {cut.draws} (error {cut.mean_error:.3f})"),
+        (cut.fixed, _BEFORE, "-", f"cut every {cut.every} steps (error {cut.fixed_error:.3f})"),
+    ):
+        axes.plot(_without_zeros(values), color=colour, linestyle=style, label=label)
+    reach = min(len(cut.full) - 1, _STRETCHES * cut.every)
+    axes.set_xlim(-0.02 * reach, reach)
+    axes.set_ylim(min(positive(cut.full[: reach + 1])) / 10, max(cut.full) * 10)
     axes.set_yscale("log")
     axes.set_xlabel("steps back from the loss")
     axes.set_title("after training, with cuts; errors of the gradient by W_hh", fontsize=9)
     _finish(axes)
 
 
+def _without_zeros(values: Sequence[float]) -> list[float]:
+    """What a logarithmic axis can show: a line ends where the gradient is cut."""
+    return [value if value > 0.0 else math.nan for value in values]
+
+
 def _finish(axes: Any) -> None:
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=7, loc="lower left")
+    axes.legend(frameon=False, fontsize=7, loc="upper right")

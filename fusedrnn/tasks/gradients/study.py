@@ -14,6 +14,8 @@ from fusedrnn.tasks.gradients.probe import Pair, Probe
 from fusedrnn.tasks.gradients.spectrum import Spectrum, main_spectrum
 from fusedrnn.tasks.gradients.states import StateGradients, state_gradients
 
+_SINGLE = 5  # random draws that are kept one by one
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -38,7 +40,7 @@ class Truncated:
     Attributes:
         every, cut, draws: as the caller gave them.
         full, fixed: norms by steps back, as in `Curve.h`.
-        one_draw: of the first random draw.
+        single: of the first few random draws.
         mean_of_draws: of the mean over all draws of the gradients themselves, not of their norms.
         fixed_error, one_draw_error, mean_error: distance of the gradient by all recurrent weights
             from the full one, relative to the norm of that; for one draw, the mean over the draws.
@@ -49,7 +51,7 @@ class Truncated:
     draws: int
     full: list[float]
     fixed: list[float]
-    one_draw: list[float]
+    single: list[list[float]]
     mean_of_draws: list[float]
     fixed_error: float
     one_draw_error: float
@@ -143,11 +145,12 @@ def _truncated(
     generator = torch.Generator().manual_seed(seed)
     target = _recurrent(full)
     sum_h, sum_w, error = torch.zeros_like(full.h), torch.zeros_like(target), 0.0
-    one: list[float] = []
+    single: list[list[float]] = []
     for _ in range(draws):
         factors = shift + truncation.random(steps - len(shift), every, cut, generator)
         drawn = _pass(probe, factors, on_pass)
-        one = one or _back(drawn.h)
+        if len(single) < _SINGLE:
+            single.append(_back(drawn.h))
         sum_h += drawn.h
         sum_w += _recurrent(drawn)
         error += _distance(_recurrent(drawn), target)
@@ -157,7 +160,7 @@ def _truncated(
         draws,
         _back(full.h),
         _back(fixed.h),
-        one,
+        single,
         _back(sum_h / draws),
         _distance(_recurrent(fixed), target),
         error / draws,

@@ -328,3 +328,14 @@ def test_settings_of_the_command_reach_the_run(capsys):
         columns=Columns("sales", "month"), lags=6, horizon=4, season=12, scale="none",
         valid_fraction=0.2, test_fraction=0.3, cell="lstm", hidden=6, layers=2, dropout=0.1, residual=True,
     )  # fmt: skip
+
+
+def test_a_series_that_repeats_itself_has_no_mase(capsys):
+    with open("flat.csv", "w") as file:
+        file.write("sales\n" + "3\n" * 120)
+    code, _, _ = _run(capsys, "forecast", "flat.csv", "--target", "sales", *SMALL, "--out", "flat")
+    assert code == 0
+    with open("flat/errors.json") as file:
+        errors = json.load(file, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert errors["network"]["mase"] == [None] * 4
+    assert errors["persistence"]["mae"] == [0.0] * 4

@@ -111,7 +111,7 @@ def test_the_study_is_what_the_states_say(runs):
     assert cut.full == found.after.h
     assert cut.fixed[:5] == pytest.approx(cut.full[:5])
     assert cut.fixed[5:] == [0.0] * 8
-    assert cut.one_draw[:5] == pytest.approx(cut.full[:5])
+    assert [each[:5] for each in cut.single] == [pytest.approx(cut.full[:5])] * 5
     assert 0 < cut.mean_error < cut.one_draw_error
     assert cut.mean_of_draws[5] == pytest.approx(cut.full[5], rel=0.7)
     assert study(pair, every=50, cut=0.5, draws=1).truncated.fixed_error == 0.0
