@@ -20,6 +20,7 @@ from fusedrnn.commands import (
     forecast,
     gradients,
     info,
+    report,
     sample,
     tag,
     train,
@@ -27,7 +28,7 @@ from fusedrnn.commands import (
 )
 from fusedrnn.errors import UserError
 
-COMMANDS = (train, sample, evaluate, info, translate, forecast, gradients, classify, tag)
+COMMANDS = (train, sample, evaluate, info, translate, forecast, gradients, classify, tag, report)
 
 
 class _SettingError(UserError, ValueError):

@@ -12,6 +12,7 @@ from typing import Any
 from fusedrnn.commands.flags import add_device_and_seed, number, whole
 from fusedrnn.errors import UserError
 from fusedrnn.train import distributed
+from fusedrnn.train.about import about
 from fusedrnn.train.folder import RunFolder
 from fusedrnn.train.loop import Result, train
 from fusedrnn.train.optim import LEARNING_RATES, OPTIMIZERS, learning_rate
@@ -215,7 +216,7 @@ def run_training(
     first = distributed.rank() == 0
     folder = folder or run_folder(args, name)
     if first and not args.resume:
-        folder.create(_config(args, settings))
+        folder.create({**_config(args, settings), "about": about(task, floors)})
     with Progress(task, settings, quiet=not first) as progress:
         result = train(task, settings, folder, resume=args.resume, on_step=progress.step)
     if not first:

@@ -24,7 +24,8 @@ class RunFolder:
     ``config.json`` (the settings, to read), ``metrics.jsonl`` (one object per epoch),
     ``checkpoint.safetensors`` (the run as it was last saved; ``checkpoint.1.safetensors`` is the one
     before), ``best.safetensors`` (the model with the smallest held-out loss), ``perplexity.png`` or
-    ``loss.png``; where asked for, ``steps.jsonl``, ``samples.jsonl`` and ``tensorboard/``.
+    ``loss.png``; where asked for, ``steps.jsonl``, ``samples.jsonl``, ``tensorboard/`` and
+    ``report.html``.
 
     Args:
         path: the folder; None for a new one, ``runs/<name>`` or ``runs/<name>-2`` and so on.
@@ -60,6 +61,7 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.plot = self.path / "perplexity.png"
         self.loss_plot = self.path / "loss.png"
+        self.report = self.path / "report.html"
         if self.path.exists() and not self.path.is_dir():
             raise RunExistsError(f"{self.path}: expected a folder for the run, got a file")
         held = [file.name for file in self.files if file.exists()]
@@ -89,6 +91,7 @@ class RunFolder:
             self.tensorboard,
             self.plot,
             self.loss_plot,
+            self.report,
         )
 
     def create(self, config: Mapping[str, Any]) -> None:
