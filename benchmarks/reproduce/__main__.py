@@ -24,6 +24,7 @@ TITLES = {
     "language_model": "Language models",
     "forecast": "Forecasting",
     "translate": "Translation",
+    "gradients": "What gradients do",
     "label": "Classification, tagging and long memory",
 }
 RECORD = ROOT / "benchmarks/results/reproduced.json"

@@ -37,9 +37,9 @@ _TWO_YEARS = (
 def run(example: str, flags: str) -> dict[str, Any]:
     """Runs ``fusedrnn`` on an example: its epochs, its errors, its forecasts and its seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        _call(f"forecast --example {example}", folder)
+        call(f"forecast --example {example}", folder)
         begin = time.perf_counter()
-        _call(f"{flags} --out run", folder)
+        call(f"{flags} --out run", folder)
         seconds = time.perf_counter() - begin
         out = Path(folder, "run")
         lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -55,7 +55,8 @@ def run(example: str, flags: str) -> dict[str, Any]:
     }
 
 
-def _call(flags: str, folder: str) -> None:
+def call(flags: str, folder: str) -> None:
+    """Runs ``fusedrnn`` in a folder. Raises RuntimeError with what it said where it fails."""
     start = "import sys; from fusedrnn.cli import main; sys.exit(main(sys.argv[1:]))"
     paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     done = subprocess.run(

@@ -126,26 +126,28 @@ def _introduce(args: argparse.Namespace, task: ForecastTask, path: Path) -> None
 
 
 def _report(args: argparse.Namespace, task: ForecastTask, path: Path) -> None:
-    """Judges the best network of the run, forecasts the future, and writes both down."""
+    """Judges the best network of the run, forecasts the future, writes both down and prints them."""
     forecaster = Forecaster.load(path, args.device)
     task.model.load_state_dict(forecaster.network.state_dict())
-    written = []
+    written, lines = [], []
     if task.settings.test_fraction:
         judged = judge(task, args.ar, seed=args.seed)
-        print(f"\ntest part, {len(judged.actual):,} origins:")
-        print(table(judged, shown_horizons(task.settings.horizon)))
         written.append(_write_errors(path / "errors.json", judged))
-    future = _future(forecaster, args.seed)
-    if future:
-        written.append(path / "forecasts.csv")
-        with written[-1].open("w", encoding="utf-8", newline="") as file:
-            write_csv(file, future)
+        lines.append(f"\ntest part, {len(judged.actual):,} origins:")
+        lines.append(table(judged, shown_horizons(task.settings.horizon)))
+    future: list[Forecast] = []
+    try:
+        future = forecaster.forecast(seed=args.seed)
+        written.append(_write_future(path / "forecasts.csv", future))
+        lines.append(_first_steps(future))
+    except SeriesError as error:  # covariates known ahead do not reach that far
+        lines.append(f"\nno forecast after the end: {error}")
     try:
         plot_forecasts(path / "forecast.png", task, future, str(path), seed=args.seed)
         written.append(path / "forecast.png")
     except PlotUnavailableError as error:
-        print(error)
-    print("\nwritten: " + ", ".join(map(str, written)))
+        lines.append(str(error))
+    print("\n".join([*lines, "\nwritten: " + ", ".join(map(str, written))]))
 
 
 def _write_errors(path: Path, judged: Judged) -> Path:
@@ -163,15 +165,15 @@ def _finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
-def _future(forecaster: Forecaster, seed: int) -> list[Forecast]:
-    """What comes after the end; nothing where covariates known ahead do not reach that far."""
-    try:
-        future = forecaster.forecast(seed=seed)
-    except SeriesError as error:
-        print(f"\nno forecast after the end: {error}")
-        return []
+def _write_future(path: Path, future: list[Forecast]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        write_csv(file, future)
+    return path
+
+
+def _first_steps(future: list[Forecast]) -> str:
+    """What comes after the end of the first series, in one line."""
     shown = future[0].point[:_SHOWN_STEPS]
     more = "" if len(future[0].point) <= _SHOWN_STEPS else " ..."
     whose = f" of {future[0].name}" if len(future) > 1 else ""
-    print(f"\nafter the end{whose}: " + " ".join(f"{value:.4g}" for value in shown) + more)
-    return future
+    return f"\nafter the end{whose}: " + " ".join(f"{value:.4g}" for value in shown) + more

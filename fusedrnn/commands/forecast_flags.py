@@ -6,9 +6,10 @@ import argparse
 from typing import Any
 
 from fusedrnn.commands.flags import number, whole
+from fusedrnn.lm.model import CELLS
 from fusedrnn.tasks.forecast.dates import CYCLES
 from fusedrnn.tasks.forecast.forecasts import STRATEGIES
-from fusedrnn.tasks.forecast.networks import CELLS, NETWORKS
+from fusedrnn.tasks.forecast.networks import NETWORKS
 from fusedrnn.tasks.forecast.scale import SCALES
 from fusedrnn.tasks.forecast.series import Columns
 from fusedrnn.tasks.forecast.settings import Settings

@@ -8,21 +8,13 @@ All are called as ``network(past [L, B, F], known [K, B, C]) -> [S, B, Q]``: S f
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fusedrnn.layers import GRU, LSTM, RNN
+from fusedrnn.lm.model import CELLS
 from fusedrnn.tasks.forecast.errors import SeriesError
-
-CELLS: dict[str, Callable[..., nn.Module]] = {
-    "elman": partial(RNN, nonlinearity="tanh"),
-    "elman-relu": partial(RNN, nonlinearity="relu"),
-    "gru": GRU,
-    "lstm": LSTM,
-}
 
 State = Any
 
@@ -166,7 +158,7 @@ def build(config: dict[str, Any]) -> Network:
     """The network of a configuration, with parameters as torch.nn starts them.
 
     Args:
-        config: ``kind`` (a key of `NETWORKS`), ``cell`` (of `CELLS`), ``lags``, ``past_columns``,
+        config: ``kind`` (a key of `NETWORKS`), ``cell`` (of `lm.model.CELLS`), ``lags``, ``past_columns``,
             ``known_columns``, ``steps``, ``outputs``, ``hidden``, ``layers``, ``dropout``,
             ``residual``.
 

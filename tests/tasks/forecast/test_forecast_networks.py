@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import nn
 
+from fusedrnn.lm.model import CELLS
 from fusedrnn.tasks.forecast.errors import SeriesError
 from fusedrnn.tasks.forecast.forecasts import forecast, point
 from fusedrnn.tasks.forecast.judge import judge, shown_horizons, table
-from fusedrnn.tasks.forecast.networks import CELLS, NETWORKS, build
+from fusedrnn.tasks.forecast.networks import NETWORKS, build
 from fusedrnn.tasks.forecast.series import Columns, Series, from_values
 from fusedrnn.tasks.forecast.settings import Settings
 from fusedrnn.tasks.forecast.task import ForecastTask
