@@ -122,7 +122,7 @@ class Recurrent(nn.RNNBase):
             raise RuntimeError(
                 "expected a layer of one direction for step(), got bidirectional=True"
             )
-        if _stream.unwatched():
+        if _stream.possible():
             number, own, names = _NUMBERS[self.mode], self._parameters, self._flat_weights_names
             done = _C.stream_step(number, self.num_layers, own, names, x_t, state)
             if done is not None:

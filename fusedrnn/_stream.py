@@ -2,7 +2,7 @@
 
 The native side reads tensors through the table of C functions that torch publishes for DLPack
 (``csrc/python/stream_step.cpp``). Nobody but the caller sees such a step, so it is taken only where
-nobody else looks: :func:`unwatched`.
+nobody else looks.
 """
 
 from __future__ import annotations
@@ -13,12 +13,21 @@ from torch.autograd import forward_ad
 
 from fusedrnn import _C
 
+#: Functions that say whether autocast, a tracer, a mode or a transform is at work.
+_WATCHERS = (
+    torch._C._is_any_autocast_enabled,
+    torch._C._get_tracing_state,
+    torch._C._len_torch_dispatch_stack,
+    torch._C._len_torch_function_stack,
+    torch._C._are_functorch_transforms_active,
+)
+
 
 def _set_up() -> bool:
     exchange = getattr(Tensor, "__dlpack_c_exchange_api__", None)
     return exchange is not None and _C.stream_setup(
-        exchange, Tensor, nn.Parameter, torch.empty, torch.float32, torch.float64,
-        torch.device("cpu"),
+        exchange, Tensor, nn.Parameter, _WATCHERS,
+        torch.empty, torch.empty_like, torch.float32, torch.float64, torch.device("cpu"),
     )  # fmt: skip
 
 
@@ -26,15 +35,9 @@ def _set_up() -> bool:
 READY = _set_up()
 
 
-def unwatched() -> bool:
-    """Whether no compiler, tracer, mode, transform, forward derivative or autocast is at work."""
-    return (
-        READY
-        and not torch.compiler.is_compiling()
-        and not torch.is_autocast_enabled("cpu")
-        and torch._C._get_tracing_state() is None
-        and not torch._C._len_torch_dispatch_stack()
-        and not torch._C._len_torch_function_stack()
-        and not torch._C._are_functorch_transforms_active()
-        and forward_ad._current_level < 0
-    )
+def possible() -> bool:
+    """Whether a step may be tried: no compiler and no forward derivative is at work.
+
+    The native side asks after the rest.
+    """
+    return READY and not torch.compiler.is_compiling() and forward_ad._current_level < 0
