@@ -28,7 +28,7 @@ def add(words: Any) -> None:
     )
     _add_data_flags(parser.add_argument_group("data"))
     _add_model_flags(parser.add_argument_group("model"))
-    training_flags.add(parser, batch=64, epochs=12)
+    training_flags.add(parser, batch=64, epochs=12, lr=0.002)
     _add_forcing_flags(parser.add_argument_group("teacher forcing"))
 
 

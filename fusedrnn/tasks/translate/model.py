@@ -6,8 +6,9 @@
 Where the context comes in is ``feed``:
 
 * ``"after"``: the attention's query is the decoder's output, and ``tanh(W [context; output])`` goes
-  to the head (Luong, Pham and Manning, arXiv:1508.04025, equation 5, without input feeding). No step
-  needs the step before, so a whole target runs in one call of the layer.
+  to the head (Luong, Pham and Manning, arXiv:1508.04025, equation 5, without input feeding; in its
+  place each step reads the encoder's last output, as without attention). No step needs the attention
+  of the step before, so a whole target runs in one call of the layer.
 * ``"before"``: the query is the top state after the step before, and the context enters the step
   beside the embedding (Bahdanau, Cho and Bengio, arXiv:1409.0473). One call of the layer per step.
 
@@ -80,7 +81,7 @@ class EncoderDecoder(nn.Module):
         _check(self.config)
         kind = ATTENTIONS[attention]
         between = dropout if layers > 1 else 0.0
-        self.feeds_input = kind is None or feed == "before"
+        self.stepwise = kind is not None and feed == "before"
         self.source_embedding = nn.Embedding(source_vocab, embedding)
         self.target_embedding = nn.Embedding(target_vocab, embedding)
         self.encoder = CELLS[cell](
@@ -90,10 +91,10 @@ class EncoderDecoder(nn.Module):
             dropout=between,
             bidirectional=bidirectional,
         )
-        inputs = embedding + hidden if self.feeds_input else embedding
-        self.decoder = CELLS[cell](inputs, hidden, num_layers=layers, dropout=between)
+        self.decoder = CELLS[cell](embedding + hidden, hidden, num_layers=layers, dropout=between)
         self.attention = None if kind is None else kind(hidden)
-        self.combine = None if self.feeds_input else nn.Linear(2 * hidden, hidden)
+        after = kind is not None and not self.stepwise
+        self.combine = nn.Linear(2 * hidden, hidden) if after else None
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden, target_vocab)
 
@@ -125,7 +126,7 @@ class EncoderDecoder(nn.Module):
         memory, state = self.encode(source, source_lengths)
         if truth < 1.0:
             outputs = self._run_on_draws(inputs, state, memory, truth)
-        elif self.attention is not None and self.feeds_input:
+        elif self.stepwise:
             outputs = self._run_stepwise(inputs, state, memory)
         else:
             outputs = self._run_at_once(inputs, state, memory, lengths)[0]
@@ -150,7 +151,7 @@ class EncoderDecoder(nn.Module):
         if self.attention is None:
             raise ValueError("expected a model with attention, got one without")
         memory, state = self.encode(source, source_lengths)
-        if not self.feeds_input:
+        if not self.stepwise:
             return self._run_at_once(inputs, state, memory, None)[1]
         rows = []
         for tokens in inputs:
@@ -163,8 +164,7 @@ class EncoderDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """What goes to the head ``[T, B, H]``, and attention weights ``[B, T, S]`` (or nothing)."""
         x = self.dropout(self.target_embedding(inputs))
-        if self.attention is None:
-            x = torch.cat([x, memory.summary.expand(len(x), -1, -1)], -1)
+        x = torch.cat([x, memory.summary.expand(len(x), -1, -1)], -1)
         y, _ = self.decoder(x, state, lengths=lengths)
         return self._combine(y, memory)
 
@@ -193,8 +193,7 @@ class EncoderDecoder(nn.Module):
     def advance(self, tokens: Tensor, state: State, memory: Memory) -> tuple[Tensor, State]:
         """One decoder step: tokens ``[B]`` to what goes to the head ``[B, H]``, and the state."""
         x = self.dropout(self.target_embedding(tokens))
-        if self.feeds_input:
-            x = torch.cat([x, self._context(state, memory)[0]], -1)
+        x = torch.cat([x, self._context(state, memory)[0]], -1)
         if torch.is_grad_enabled() or self.training:
             y, state = self.decoder(x.unsqueeze(0), state)
         else:
@@ -205,7 +204,7 @@ class EncoderDecoder(nn.Module):
 
     def _context(self, state: State, memory: Memory) -> tuple[Tensor, Tensor]:
         """The context ``[B, H]`` that enters a step, and its weights ``[B, 1, S]`` (or nothing)."""
-        if self.attention is None:
+        if self.attention is None or not self.stepwise:
             return memory.summary, memory.summary.new_empty(0)
         context, weights = self.attention(_top(state).unsqueeze(0), memory)
         return context.squeeze(0), weights

@@ -92,8 +92,10 @@ def test_attention_weights_are_those_that_the_steps_use(options):
     assert weights[1, :, 1:].eq(0).all()
     # The context of the first step, from the weights alone, is what the attention returns.
     memory, state = model.encode(source, lengths)
-    after = model.feeds_input or model.decoder(model.target_embedding(inputs[:1]), state)[0][0]
-    query = state[-1] if model.feeds_input else after
+    query = state[-1]
+    if not model.stepwise:
+        first_input = torch.cat([model.target_embedding(inputs[:1]), memory.summary[None]], -1)
+        query = model.decoder(first_input, state)[0][0]
     _, first = model.attention(query.unsqueeze(0), memory)
     assert torch.allclose(weights[:, :1], first)
 
