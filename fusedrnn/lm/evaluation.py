@@ -20,6 +20,7 @@ def evaluate(
     batch: int = 32,
     steps: int = 35,
     separator: int | None = None,
+    documents: Tensor | None = None,
 ) -> float:
     """Mean negative log-likelihood of a text in nats per token, every token but the first counted
     exactly once.
@@ -31,6 +32,7 @@ def evaluate(
     Args:
         ids: integer ``[tokens]``.
         separator: index of the token that begins a document; the state is reset where it is read.
+        documents: int64, positions where a document begins; the state is reset there, too.
 
     Raises:
         TextError: fewer than two tokens.
@@ -39,21 +41,34 @@ def evaluate(
         raise TextError(f"expected at least 2 tokens to evaluate on, got {len(ids)}")
     device = next(model.parameters()).device
     inputs, labels = _streams(ids.to(device), batch, steps)
+    resets = _resets(inputs, separator, documents)
     training = model.training
     model.eval()
     total = torch.zeros((), dtype=torch.float64, device=device)
     state: State | None = None
     try:
-        stretches = zip(torch.split(inputs, steps), torch.split(labels, steps), strict=True)
-        for here, following in stretches:
-            resets = {} if separator is None else {"resets": here == separator}
-            logits, state = model(here, state, **resets)
+        for begin in range(0, len(inputs), steps):
+            here, following = inputs[begin : begin + steps], labels[begin : begin + steps]
+            options = {} if resets is None else {"resets": resets[begin : begin + steps]}
+            logits, state = model(here, state, **options)
             total += F.cross_entropy(
                 logits.flatten(0, 1), following.flatten(), ignore_index=_PADDING, reduction="sum"
             )
     finally:
         model.train(training)
     return total.item() / (len(ids) - 1)
+
+
+def _resets(inputs: Tensor, separator: int | None, documents: Tensor | None) -> Tensor | None:
+    """Where documents begin, bool ``[length, rows]``; None where there is but one."""
+    begins = None if separator is None else inputs == separator
+    if documents is not None and len(documents) > 1:
+        listed = torch.zeros(inputs.numel(), dtype=torch.bool, device=inputs.device)
+        within = documents[documents < inputs.numel()]
+        listed[within.to(inputs.device)] = True
+        listed = listed.view(inputs.shape[1], inputs.shape[0]).t()
+        begins = listed if begins is None else begins | listed
+    return begins
 
 
 def _streams(ids: Tensor, batch: int, steps: int) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,8 @@ from fusedrnn.text.errors import TextError
 
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
+Batch = tuple[Tensor, Tensor, Tensor | None]
+
 
 class _SameStart(SequentialPartition):
     """Sequential partitioning from the first token on, in every epoch."""
@@ -27,6 +29,7 @@ class Streams:
         ids: integer ``[tokens]``, contiguous, of any integer dtype.
         batch, steps, order, seed: see `make_order`.
         same_start: whether every epoch begins at the first token, not at an offset drawn anew.
+        documents: int64, positions where a document begins, rising; the state is reset there.
 
     Raises:
         TextError: as `make_order`; ``same_start`` in random order.
@@ -41,6 +44,7 @@ class Streams:
         seed: int = 0,
         *,
         same_start: bool = False,
+        documents: Tensor | None = None,
     ) -> None:
         self.order: Order = make_order(order, len(ids), batch, steps, seed)
         if same_start:
@@ -48,6 +52,8 @@ class Streams:
                 raise TextError(f"same_start: expected sequential order, got {order!r}")
             self.order = _SameStart(len(ids), batch, steps, seed)
         self._ids = ids.contiguous()
+        several = documents is not None and len(documents) > 1
+        self._documents = documents.to(ids.device) if documents is not None and several else None
         self._rows = slice(0, batch)
 
     def share(self, rank: int, world: int) -> None:
@@ -62,10 +68,9 @@ class Streams:
         """How many chunks of ``steps`` tokens each row has in an epoch."""
         return self.order.batches(epoch)
 
-    def blocks(
-        self, epoch: int, stretches: Sequence[int], skip: int = 0
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and labels int64 ``[T, rows]``; labels are the inputs one token later.
+    def blocks(self, epoch: int, stretches: Sequence[int], skip: int = 0) -> Iterator[Batch]:
+        """Inputs and labels int64 ``[T, rows]``, labels being the inputs one token later, and where
+        documents begin among the inputs, bool ``[T, rows]``, or None where there is but one.
 
         Args:
             stretches: how many chunks each block has; other than 1 in sequential order alone.
@@ -76,8 +81,16 @@ class Streams:
         cut = self._strided if self.order.carries else self._gathered
         for chunks in stretches[skip:]:
             block = cut(starts[begin], chunks * self.order.steps + 1)
-            yield block[:-1], block[1:]
+            yield block[:-1], block[1:], self._resets(starts[begin], len(block) - 1)
             begin += chunks
+
+    def _resets(self, starts: Tensor, length: int) -> Tensor | None:
+        if self._documents is None:
+            return None
+        starts = starts.to(self._ids.device)
+        positions = starts + torch.arange(length, device=starts.device).unsqueeze(1)
+        found = torch.searchsorted(self._documents, positions)
+        return self._documents[found.clamp_(max=len(self._documents) - 1)] == positions
 
     def _strided(self, starts: Tensor, length: int) -> Tensor:
         """In sequential order the rows are equally far apart: one copy makes the block."""

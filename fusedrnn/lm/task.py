@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,13 +15,11 @@ from fusedrnn.lm.checkpoint import KIND, describe
 from fusedrnn.lm.evaluation import evaluate
 from fusedrnn.lm.model import LanguageModel, detach
 from fusedrnn.lm.sample import sample_text
-from fusedrnn.lm.streams import Streams
+from fusedrnn.lm.streams import Batch, Streams
 from fusedrnn.lm.truncation import crossing, probability, stretches
 from fusedrnn.text.tokenize import Tokenizer
 from fusedrnn.text.vocab import Vocab
 from fusedrnn.train.task import Step, Task
-
-Batch = tuple[Tensor, Tensor]
 
 _SAMPLE_TOKENS, _SAMPLE_TEMPERATURE = 200, 0.8
 
@@ -44,6 +43,8 @@ class LanguageModelTask(Task):
         summed: whether the loss that is differentiated is summed over the steps and averaged over
             the rows (Zaremba et al. 2014), instead of averaged over both.
         separator: index of the token that begins a document: the state is reset where it is read.
+        documents, valid_documents: int64, positions in the text and the held-out text where a
+            document begins, rising: the state is reset there, too.
         tokenizer, vocab: what made the indices of the text; checkpoints and samples need them.
 
     Raises:
@@ -70,6 +71,8 @@ class LanguageModelTask(Task):
         cut: float = 0.5,
         summed: bool = False,
         separator: int | None = None,
+        documents: Tensor | None = None,
+        valid_documents: Tensor | None = None,
         tokenizer: Tokenizer | None = None,
         vocab: Vocab | None = None,
     ) -> None:
@@ -79,9 +82,12 @@ class LanguageModelTask(Task):
             raise ValueError(f"truncation: expected 'fixed' in {order} order, got {truncation!r}")
         device = next(model.parameters()).device
         self._ids = ids.to(device)
-        self._streams = Streams(self._ids, batch, steps, order, seed, same_start=same_start)
+        self._streams = Streams(
+            self._ids, batch, steps, order, seed, same_start=same_start, documents=documents
+        )
         held_out = valid_ids is not None and len(valid_ids) > 1
         self._valid = valid_ids.to(device) if valid_ids is not None and held_out else None
+        self._valid_documents = valid_documents
         self._batch, self._steps, self._seed = batch, steps, seed
         self._carries, self._summed, self._separator = order == "sequential", summed, separator
         self._tokenizer, self._vocab = tokenizer, vocab
@@ -94,6 +100,7 @@ class LanguageModelTask(Task):
             "cut": self._cut,
             "summed": summed,
             "separator": separator,
+            "documents": 1 if documents is None else max(1, len(documents)),
         }
 
     def share(self, rank: int, world: int) -> None:
@@ -105,7 +112,7 @@ class LanguageModelTask(Task):
         return len(self._stretches(epoch))
 
     def batches(self, epoch: int, skip: int = 0) -> Iterator[Batch]:
-        """Inputs and labels int64 ``[T, B]``; T is a multiple of ``steps`` where cuts are random."""
+        """See `Streams.blocks`; T is a multiple of ``steps`` where cuts are random."""
         return self._streams.blocks(epoch, self._stretches(epoch), skip)
 
     def _stretches(self, epoch: int) -> list[int]:
@@ -114,11 +121,11 @@ class LanguageModelTask(Task):
     def loss(self, model: nn.Module, batch: Batch, carried: Any) -> Step:
         losses: list[Tensor] = []
         state = carried
-        for here, following in self._chunks(*batch):
+        for here, following, resets in self._chunks(batch):
             if losses:
                 state = crossing(state, self._cut)
-            resets = {} if self._separator is None else {"resets": here == self._separator}
-            logits, state = model(here, state, **resets)
+            options = {} if resets is None else {"resets": resets}
+            logits, state = model(here, state, **options)
             losses.append(F.cross_entropy(logits.flatten(0, 1), following.flatten()))
         together = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         weight = self._weight(len(losses))
@@ -130,10 +137,16 @@ class LanguageModelTask(Task):
             carried=detach(state) if self._carries else None,
         )
 
-    def _chunks(self, inputs: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    def _chunks(self, batch: Batch) -> Iterator[Batch]:
+        inputs, labels, resets = batch
+        if self._separator is not None:
+            begins = inputs == self._separator
+            resets = begins if resets is None else resets | begins
         if self._cut == 1.0:
-            return iter([(inputs, labels)])
-        return zip(inputs.split(self._steps), labels.split(self._steps), strict=True)
+            return iter([(inputs, labels, resets)])
+        steps = self._steps
+        marks = itertools.repeat(None) if resets is None else resets.split(steps)
+        return zip(inputs.split(steps), labels.split(steps), marks, strict=False)
 
     def _weight(self, chunks: int) -> float:
         """What the sum of the chunks' mean losses is multiplied by.
@@ -149,7 +162,12 @@ class LanguageModelTask(Task):
         if self._valid is None:
             return {}
         loss = evaluate(
-            self.model, self._valid, batch=self._batch, steps=self._steps, separator=self._separator
+            self.model,
+            self._valid,
+            batch=self._batch,
+            steps=self._steps,
+            separator=self._separator,
+            documents=self._valid_documents,
         )
         return {"valid_loss": loss}
 

@@ -34,7 +34,7 @@ def test_batches_are_those_of_the_order(order, dtype, batch):
         starts = make_order(order, 200, batch, 5, 2).starts(epoch)
         blocks = list(streams.blocks(epoch, [1] * len(starts)))
         assert len(blocks) == streams.chunks(epoch) == len(starts)
-        for (inputs, labels), row in zip(blocks, starts, strict=True):
+        for (inputs, labels, _), row in zip(blocks, starts, strict=True):
             expected = torch.stack([ids[start : start + 6] for start in row], 1)
             assert inputs.dtype == labels.dtype == torch.int64
             assert torch.equal(torch.cat([inputs, labels[-1:]]), expected)
@@ -63,8 +63,18 @@ def test_every_epoch_can_begin_with_the_first_token():
     streams = Streams(_ids(201), 4, 5, same_start=True)
     for epoch in range(3):
         assert streams.chunks(epoch) == 10
-        inputs, _ = next(iter(streams.blocks(epoch, [10])))
+        inputs, _, _ = next(iter(streams.blocks(epoch, [10])))
         assert torch.equal(inputs, _ids(201)[:200].view(4, 50).t())
+
+
+@pytest.mark.parametrize("order", ["sequential", "random"])
+def test_documents_are_marked_wherever_they_come_to_lie(order):
+    documents = torch.tensor([0, 3, 4, 50, 120, 199])
+    ids = torch.arange(200)
+    streams = Streams(ids, 3, 5, order, documents=documents)
+    for inputs, _, resets in streams.blocks(1, [1] * streams.chunks(1)):
+        assert torch.equal(resets, torch.isin(inputs, documents))
+    assert all(block[2] is None for block in Streams(ids, 3, 5).blocks(0, [1]))
 
 
 @pytest.mark.parametrize("cell", ["elman", "lstm"])
@@ -85,9 +95,18 @@ def test_the_state_is_reset_where_a_document_begins(cell):
         losses.append(loss.item())
     expected = sum(losses) / 41
     assert task.loss(model, batch, None).loss.item() == pytest.approx(expected, rel=1e-12)
-    for steps in (5, 41):
-        got = evaluate(model, ids, batch=1, steps=steps, separator=0)
-        assert got == pytest.approx(expected, rel=1e-12)
+    places = torch.tensor([0, 17, 30])
+    for where in ({"separator": 0}, {"documents": places}):
+        for steps in (5, 41):
+            got = evaluate(model, ids, batch=1, steps=steps, **where)
+            assert got == pytest.approx(expected, rel=1e-12)
+    listed = LanguageModelTask(
+        model, ids, batch=1, steps=41, same_start=True, documents=places, valid_ids=ids,
+        valid_documents=places,
+    )  # fmt: skip
+    (marked,) = listed.batches(0)
+    assert listed.loss(model, marked, None).loss.item() == pytest.approx(expected, rel=1e-12)
+    assert listed.evaluate()["valid_loss"] == pytest.approx(expected, rel=1e-12)
     assert task.evaluate()["valid_loss"] == pytest.approx(expected, rel=1e-12)
     without = LanguageModelTask(model, ids, batch=1, steps=41, same_start=True)
     assert without.loss(model, batch, None).loss.item() != pytest.approx(expected, rel=1e-6)
