@@ -1,6 +1,7 @@
-"""Facts about the native build (csrc/python/module.cpp)."""
+"""Facts about the native build and the text encoder (csrc/python/module.cpp)."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 class CellFacts(TypedDict):
@@ -45,3 +46,29 @@ def stream_step(
         parameters, names: of the module: the names are those of the weights, layer after layer.
         x, state: as ``step`` of the layers takes them, but batched.
     """
+
+class Encoder:
+    waiting: bool
+    resumable: bool
+    tokens_read: int
+    tokens_unknown: int
+    characters_read: int
+    words_read: int
+    def __init__(
+        self,
+        unit: str,
+        tokens: Sequence[str | bytes],
+        *,
+        letters: bool = False,
+        errors: str = "error",
+        unknown: str = "unk",
+        line_end: str = "",
+        learn: bool = False,
+        width: int = 4,
+    ) -> None: ...
+    def feed(self, data: bytes | bytearray | memoryview, limit: int = ...) -> bytes: ...
+    def finish(self, limit: int = ...) -> bytes: ...
+    def begin_inside(self, position: int) -> None: ...
+    def tokens(self) -> list[str]: ...
+    def unknown(self) -> list[str]: ...
+    def invalid(self) -> tuple[int, int] | None: ...

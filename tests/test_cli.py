@@ -267,7 +267,7 @@ def test_files_that_cannot_be_read(capsys, tmp_path):
         ("--device", "tpu", "expected cpu or cuda, got 'tpu'"),
         ("--device", "meta", "expected cpu or cuda, got 'meta'"),
         ("--cell", "rnn", "invalid choice: 'rnn'"),
-        ("--tokens", "byte", "invalid choice: 'byte'"),
+        ("--tokens", "syllable", "invalid choice: 'syllable'"),
         ("--filter", "digits", "invalid choice: 'digits'"),
         ("--order", "sorted", "invalid choice: 'sorted'"),
         ("--optimizer", "lbfgs", "invalid choice: 'lbfgs'"),

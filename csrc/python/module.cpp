@@ -5,6 +5,7 @@
 
 #include "../cells/all.h"
 #include "../cpu/backend.h"
+#include "encode_module.h"
 #include "fma_peak.h"
 #include "stream_step.h"
 
@@ -47,7 +48,7 @@ py::dict fma_peak(int threads, double seconds, const std::string& isa) {
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
-  m.doc() = "Facts about the native build of fusedrnn.";
+  m.doc() = "Facts about the native build of fusedrnn, and the text encoder.";
   m.def(
       "isa", [] { return std::string(fusedrnn::cpu::kernels().isa); },
       "Instruction set of the CPU kernels in use (FUSEDRNN_ISA forces one).");
@@ -56,6 +57,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("cells", &cell_list, "The cells, in index order: name, gates, saved slots, cell state.");
   m.def("fma_peak", &fma_peak, py::arg("threads"), py::arg("seconds"), py::arg("isa") = "",
         "The machine's measured float32 peak: 1e9 FLOP/s of each thread, median and fastest slice.");
+  fusedrnn::text::bind_encoder(m);
   m.attr("cuda_build") = FUSEDRNN_CUDA_BUILD;
   if (fusedrnn::python::add_stream_step(m.ptr()) < 0) throw py::error_already_set();
 }

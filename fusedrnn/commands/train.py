@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -129,8 +128,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    stem = Path(args.text).stem if args.text else "python-docs"
-    folder = training_flags.run_folder(args, f"{stem}-{args.cell}")
+    folder = training_flags.run_folder(args, f"{text_flags.name(args)}-{args.cell}")
     corpus = text_flags.build(args)
     task = _make_task(args, corpus)
     if distributed.rank() == 0:

@@ -4,12 +4,27 @@ from fusedrnn.text.batches import (
     RandomSampling,
     SequentialPartition,
     Windows,
+    document_resets,
     make_loader,
     make_order,
 )
-from fusedrnn.text.corpus import Corpus, build_corpus, ngram_counts, python_docs_text, read_text
+from fusedrnn.text.bpe import BPETokenizer
+from fusedrnn.text.corpus import (
+    Corpus,
+    EncodedText,
+    build_corpus,
+    encode_texts,
+    load_corpus,
+    ngram_counts,
+    python_docs_text,
+    read_text,
+)
 from fusedrnn.text.errors import TextError, UnknownTokenError
+from fusedrnn.text.mismatch import MismatchError, check_same
+from fusedrnn.text.named import CORPORA, fetch
+from fusedrnn.text.passes import Sizes
 from fusedrnn.text.tokenize import (
+    ByteTokenizer,
     CharTokenizer,
     Tokenizer,
     WordTokenizer,
@@ -19,10 +34,16 @@ from fusedrnn.text.tokenize import (
 from fusedrnn.text.vocab import Vocab
 
 __all__ = [
+    "CORPORA",
+    "BPETokenizer",
+    "ByteTokenizer",
     "CharTokenizer",
     "Corpus",
+    "EncodedText",
+    "MismatchError",
     "RandomSampling",
     "SequentialPartition",
+    "Sizes",
     "TextError",
     "Tokenizer",
     "UnknownTokenError",
@@ -30,7 +51,12 @@ __all__ = [
     "Windows",
     "WordTokenizer",
     "build_corpus",
+    "check_same",
+    "document_resets",
+    "encode_texts",
+    "fetch",
     "letters_only",
+    "load_corpus",
     "make_loader",
     "make_order",
     "make_tokenizer",

@@ -37,6 +37,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fusedrnn.text.errors import TextError
 
+_SIGNED = {torch.uint16: (torch.int16, 0xFFFF), torch.uint32: (torch.int32, 0xFFFFFFFF)}
+
 
 class Windows(Dataset[tuple[Tensor, Tensor]]):
     """Subsequences of a text with their labels, by start position.
@@ -46,7 +48,8 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
     B]``. Both are int64; labels are the inputs one token later.
 
     Args:
-        ids: integer tensor ``[tokens]``, at least ``steps + 1`` long.
+        ids: integer tensor ``[tokens]``, at least ``steps + 1`` long, of any integer type; read
+            where it lies, so that it may be a file mapped into memory.
         steps: length of a subsequence.
 
     Raises:
@@ -62,6 +65,9 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
         _check_fits(len(ids), 1, steps)
         self.ids = ids
         self.steps = steps
+        # torch gathers no uint16 and uint32: they are read as signed and turned back afterwards.
+        signed, self._mask = _SIGNED.get(ids.dtype, (ids.dtype, -1))
+        self._signed = ids.view(signed)
         self._span = torch.arange(steps + 1, device=ids.device).unsqueeze(1)
 
     def __len__(self) -> int:
@@ -72,11 +78,13 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
         if isinstance(start, int):
             if not 0 <= start < len(self):
                 raise IndexError(f"start: expected 0 to {len(self) - 1}, got {start}")
-            block = self.ids[start : start + self.steps + 1].long()
+            block = self._signed[start : start + self.steps + 1].long()
         else:
             # index_select, unlike indexing, refuses negative positions.
             positions = torch.as_tensor(start, device=self.ids.device) + self._span
-            block = self.ids.index_select(0, positions.flatten()).view_as(positions).long()
+            block = self._signed.index_select(0, positions.flatten()).view_as(positions).long()
+        if self._mask >= 0:
+            block &= self._mask
         return block[:-1], block[1:]
 
 
@@ -168,6 +176,22 @@ def make_order(name: str, tokens: int, batch: int, steps: int, seed: int = 0) ->
     if name not in ORDERS:
         raise TextError(f"order: expected one of {', '.join(ORDERS)}, got {name!r}")
     return ORDERS[name](tokens, batch, steps, seed)
+
+
+def document_resets(documents: Tensor, starts: Tensor, steps: int) -> Tensor:
+    """Where a document begins in the batch whose rows begin at ``starts``, for the ``resets`` of the
+    layers.
+
+    Args:
+        documents: int64, positions where a document begins, rising.
+        starts: int64 ``[B]``, start positions of the rows.
+
+    Returns:
+        bool ``[steps, B]``.
+    """
+    positions = starts + torch.arange(steps, device=starts.device).unsqueeze(1)
+    found = torch.searchsorted(documents, positions).clamp_(max=max(len(documents) - 1, 0))
+    return documents[found] == positions if len(documents) else torch.zeros_like(positions) > 0
 
 
 def make_loader(

@@ -1,33 +1,51 @@
-"""Corpora: reading a text, counting it, and turning it into indices for training."""
+"""Corpora: a text, cut, split and encoded for training.
+
+A small text is held in memory; one that is not is read in two passes and mapped into memory from a
+file of the cache. Both give the same indices.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from fusedrnn.text.bpe import BPETokenizer
+from fusedrnn.text.cache import read_json, write_json
+from fusedrnn.text.decode import decode
 from fusedrnn.text.errors import TextError
-from fusedrnn.text.tokenize import Tokenizer
+from fusedrnn.text.passes import Counting, Encoding, Place, Sizes, count, encode
+from fusedrnn.text.prepare import prepare
+from fusedrnn.text.recipe import Recipe
+from fusedrnn.text.sources import Source, content_hash, expand
+from fusedrnn.text.store import Bar, Store, check_unchanged, hash_of, vocabulary
+from fusedrnn.text.tokenize import Tokenizer, from_description
 from fusedrnn.text.vocab import Vocab
 
+# Bytes of a text from which on its indices go to a file; packed bytes count more.
+IN_MEMORY = 64 << 20
+_PACKED = 8
 
-def read_text(path: str | Path) -> str:
-    """The text of a UTF-8 file; a byte-order mark is dropped and every line end becomes ``"\\n"``.
+
+def read_text(path: str | Path, encoding: str = "utf-8", errors: str = "error") -> str:
+    """The text of a file; a byte-order mark is dropped and every line end becomes ``"\\n"``.
+
+    Args:
+        encoding, errors: see `fusedrnn.text.decode.decode`.
 
     Raises:
-        TextError: the file is not UTF-8 (the message names the first bad byte), or is empty.
+        TextError: the file is not in that encoding (the message names the first bad byte), or is
+            empty.
         OSError: the file is missing, a directory, or cannot be read.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TextError(
-            f"{path}: expected UTF-8 text, got the byte 0x{error.object[error.start]:02x} at "
-            f"position {error.start}, which is not"
-        ) from error
+    text = decode(Path(path).read_bytes(), str(path), encoding, errors)
     if not text:
         raise TextError(f"{path}: expected a text, got an empty file")
     return text
@@ -58,6 +76,10 @@ def ngram_counts(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
     return Counter(zip(*(tokens[start:] for start in range(n)), strict=False))
 
 
+def _first_document() -> Tensor:
+    return torch.zeros(1, dtype=torch.int64)
+
+
 @dataclass(frozen=True)
 class Corpus:
     """A text, ready for training.
@@ -65,14 +87,35 @@ class Corpus:
     Attributes:
         tokenizer: how the text was cut.
         vocab: built from the training part alone.
-        train: int64 indices ``[training tokens]``.
-        valid: int64 indices ``[held-out tokens]``, the end of the text; may be empty.
+        train: indices ``[training tokens]``: int64, or mapped from a file and of the smallest
+            unsigned type (uint8, uint16, uint32); `Windows` reads both.
+        valid: indices ``[held-out tokens]``, the end of the text; may be empty.
+        documents: int64, positions in ``train`` where a document begins, rising from 0.
+        valid_documents: the same of ``valid``, where 0 is among them as well.
+        train_sizes, valid_sizes: how many tokens, characters and words they were read from.
+        digest: a hash of the text and of every setting that shaped the corpus.
     """
 
     tokenizer: Tokenizer
     vocab: Vocab
     train: Tensor
     valid: Tensor
+    documents: Tensor = field(default_factory=_first_document)
+    valid_documents: Tensor = field(default_factory=_first_document)
+    train_sizes: Sizes = field(default_factory=Sizes)
+    valid_sizes: Sizes = field(default_factory=Sizes)
+    digest: str = ""
+
+    def with_valid(self, text: EncodedText) -> Corpus:
+        """This corpus with another held-out part."""
+        digest = hashlib.sha256(self.digest.encode() + text.ids.numpy().tobytes()).hexdigest()
+        return replace(
+            self,
+            valid=text.ids,
+            valid_documents=text.documents,
+            valid_sizes=text.sizes,
+            digest=digest,
+        )
 
 
 def build_corpus(
@@ -82,27 +125,192 @@ def build_corpus(
     max_tokens: int | None = None,
     valid_fraction: float = 0.0,
     min_freq: int = 1,
+    max_vocab: int | None = None,
+    special: Sequence[str] = (),
+    unknown: str = "unk",
 ) -> Corpus:
-    """Cuts, splits and encodes a text.
+    """Cuts, splits and encodes a text that is at hand. See `Recipe` for the arguments.
 
-    Args:
-        max_tokens: only the first so many tokens are used; None for all.
-        valid_fraction: the share of the tokens, taken from the end, that is held out; in ``[0,
-            1)``.
-        min_freq: see `Vocab`.
+    Sizes are those of the texts that the tokens join to.
 
     Raises:
-        TextError: a fraction out of range, or no token left to train on.
+        TextError: a setting out of range, or no token left to train on.
+        UnknownTokenError: with ``unknown="error"``, tokens that the vocabulary does not hold.
     """
-    if not 0.0 <= valid_fraction < 1.0:
-        raise TextError(f"valid_fraction: expected at least 0 and below 1, got {valid_fraction}")
-    if max_tokens is not None and max_tokens < 1:
-        raise TextError(f"max_tokens: expected a whole number of at least 1, got {max_tokens}")
+    if isinstance(tokenizer, BPETokenizer):
+        tokenizer = tokenizer.trained(
+            [text[: len(text) - int(len(text) * valid_fraction)]], special
+        )
+    recipe = Recipe(
+        tokenizer, max_tokens, valid_fraction, min_freq, max_vocab, tuple(special), unknown
+    )
     tokens = tokenizer.tokenize(text)[:max_tokens]
-    train = len(tokens) - int(len(tokens) * valid_fraction)
+    train = recipe.split(len(tokens))
     if train == 0:
         raise TextError(
             f"expected a text with {tokenizer.unit} in it, got none (filter {tokenizer.filter!r})"
         )
-    vocab = Vocab(tokens[:train], min_freq=min_freq)
-    return Corpus(tokenizer, vocab, vocab.encode(tokens[:train]), vocab.encode(tokens[train:]))
+    vocab = recipe.vocab(Counter(tokens[:train]))
+    ids, sizes = [], []
+    for part in (tokens[:train], tokens[train:]):
+        ids.append(vocab.encode(part, unknown=unknown))
+        joined = tokenizer.join(part)
+        unknowns = sum(token not in vocab for token in part)
+        sizes.append(Sizes(len(ids[-1]), unknowns, len(joined), len(joined.split())))
+    return Corpus(
+        tokenizer,
+        vocab,
+        ids[0],
+        ids[1],
+        train_sizes=sizes[0],
+        valid_sizes=sizes[1],
+        digest=recipe.digest([hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()]),
+    )
+
+
+def load_corpus(
+    texts: str | Path | Sequence[str | Path],
+    tokenizer: Tokenizer,
+    *,
+    max_tokens: int | None = None,
+    valid_fraction: float = 0.0,
+    min_freq: int = 1,
+    max_vocab: int | None = None,
+    special: Sequence[str] = (),
+    unknown: str = "unk",
+    encoding: str = "utf-8",
+    encoding_errors: str = "error",
+    cached: bool | None = None,
+    progress: bool = False,
+) -> Corpus:
+    """The corpus of texts of any size.
+
+    Args:
+        texts: one or several of what `fusedrnn.text.sources.expand` takes: files (also .gz and
+            .zst), patterns, ``-``, named corpora. Each file is a document; they follow each other.
+        max_tokens, valid_fraction, min_freq, max_vocab, special, unknown, encoding,
+            encoding_errors: see `Recipe`.
+        cached: True writes the indices to a file of the cache and maps it into memory, False holds
+            them in memory; None does what suits the size.
+        progress: whether bars on standard error show how far the passes over a large text are.
+
+    Raises:
+        TextError: a setting or a text that does not serve; the message says which.
+        UnknownTokenError: with ``unknown="error"``, tokens that the vocabulary does not hold.
+        OSError: a file that cannot be read, or no room for the indices.
+    """
+    sources = expand([texts] if isinstance(texts, (str, Path)) else texts)
+    recipe = Recipe(
+        tokenizer, max_tokens, valid_fraction, min_freq, max_vocab, tuple(special), unknown,
+        encoding, encoding_errors,
+    )  # fmt: skip
+    stored = sum(source.size() * (_PACKED if source.compression else 1) for source in sources)
+    cached = stored > IN_MEMORY if cached is None else cached
+    bar = Bar("hashing", sum(source.size() for source in sources), progress and cached)
+    hashes = [(hash_of if cached else content_hash)(source, bar) for source in sources]
+    bar.close()
+    size = sum(each for _, each in hashes)
+    if size == 0:
+        raise TextError(f"{sources[0].name}: expected a text, got an empty file")
+    digest = recipe.digest([sha for sha, _ in hashes])
+    lengths = [each for _, each in hashes]
+    if cached:
+        return _from_store(Store(digest, sources, size, progress), sources, recipe, lengths, digest)
+    recipe, break_at = prepare(sources, recipe, lengths)
+    state = count(sources, recipe, Counting(), break_at=break_at)
+    train, vocab = vocabulary(sources, recipe, state)
+    pieces: list[Any] = []
+    encoded = encode(sources, recipe, vocab, Encoding(), train=train, write=pieces.append)
+    check_unchanged(encoded, state.read)
+    ids = torch.from_numpy(np.concatenate(pieces).astype(np.int64))
+    return _corpus(recipe.tokenizer, vocab, ids, encoded, digest)
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A text in a vocabulary that was there before it.
+
+    Attributes:
+        ids: int64 indices ``[tokens]``.
+        documents: int64, positions in ``ids`` where a document begins, rising from 0.
+        sizes: tokens, of them unknown, characters and words.
+    """
+
+    ids: Tensor
+    documents: Tensor
+    sizes: Sizes
+
+
+def encode_texts(
+    texts: str | Path | Sequence[str | Path],
+    tokenizer: Tokenizer,
+    vocab: Vocab,
+    *,
+    unknown: str = "unk",
+    encoding: str = "utf-8",
+    encoding_errors: str = "error",
+) -> EncodedText:
+    """Encodes texts for a model that is trained already. See `load_corpus` for the arguments.
+
+    Raises:
+        TextError: a text without a token, or not in that encoding.
+        UnknownTokenError: with ``unknown="error"``, tokens that the vocabulary does not hold.
+        OSError: a file that cannot be read.
+    """
+    sources = expand([texts] if isinstance(texts, (str, Path)) else texts)
+    recipe = Recipe(tokenizer, unknown=unknown, encoding=encoding, encoding_errors=encoding_errors)
+    pieces: list[Any] = []
+    state = encode(sources, recipe, vocab, Encoding(), train=0, write=pieces.append)
+    if state.sizes.tokens == 0:
+        raise TextError(f"{sources[0].name}: expected a text with {tokenizer.unit}, got none")
+    ids = torch.from_numpy(np.concatenate(pieces).astype(np.int64))
+    return EncodedText(ids, torch.tensor(state.documents, dtype=torch.int64), state.sizes)
+
+
+def _from_store(
+    store: Store, sources: Sequence[Source], recipe: Recipe, lengths: Sequence[int], digest: str
+) -> Corpus:
+    about = store.about()
+    if about is None:
+        with store.lock():
+            # Another process may have made it while this one waited.
+            about = store.about() or store.make(*_prepared(store, sources, recipe, lengths))
+    tokenizer = from_description(about["tokenizer"])
+    state = Encoding.from_json({name: about[name] for name in vars(Encoding())})
+    return _corpus(tokenizer, Vocab.from_dict(about["vocab"]), store.ids(about), state, digest)
+
+
+def _prepared(
+    store: Store, sources: Sequence[Source], recipe: Recipe, lengths: Sequence[int]
+) -> tuple[Recipe, Place | None]:
+    """What `prepare` gives, kept for an attempt that is broken off and goes on later."""
+    note = store.folder / "prepared.json"
+    known = read_json(note)
+    if known is not None:
+        end = known["end"]
+        tokenizer = from_description(known["tokenizer"])
+        return replace(recipe, tokenizer=tokenizer), None if end is None else (end[0], end[1])
+    recipe, place = prepare(sources, recipe, lengths)
+    write_json(note, {"tokenizer": recipe.tokenizer.describe(), "end": place})
+    return recipe, place
+
+
+def _corpus(
+    tokenizer: Tokenizer, vocab: Vocab, ids: Tensor, state: Encoding, digest: str
+) -> Corpus:
+    """The two parts of what was encoded, with their documents."""
+    assert state.train is not None
+    cut = state.train.tokens
+    documents = torch.tensor(state.documents, dtype=torch.int64)
+    later = documents[documents > cut] - cut
+    return Corpus(
+        tokenizer,
+        vocab,
+        ids[:cut],
+        ids[cut:],
+        documents[documents < cut] if cut else _first_document(),
+        torch.cat([_first_document(), later]),
+        state.train,
+        state.sizes - state.train,
+        digest,
+    )

@@ -57,6 +57,11 @@ class Tokenizer:
         """The text that these tokens make."""
         raise NotImplementedError
 
+    def entries(self) -> list[str] | None:
+        """All tokens that there can be, ``"<unk>"`` first, whatever the text; None for a tokenizer
+        whose vocabulary comes from the text."""
+        return None
+
     def _split(self, text: str) -> Sequence[str]:
         raise NotImplementedError
 
@@ -89,35 +94,88 @@ class CharTokenizer(Tokenizer):
 
 
 class WordTokenizer(Tokenizer):
-    """One token per run of characters without white space; line ends separate words and are not
-    kept."""
+    """One token per run of characters without white space.
+
+    Args:
+        line_end: a token that stands for every line end, such as the ``"<eos>"`` of the Penn
+            Treebank; without it line ends separate words and are not kept.
+    """
 
     name = "word"
     unit = "words"
 
+    def __init__(self, filter: str = "none", line_end: str = "") -> None:
+        super().__init__(filter)
+        if line_end and line_end.split() != [line_end]:
+            raise TextError(f"line_end: expected a token without white space, got {line_end!r}")
+        self.line_end = line_end
+
     def _split(self, text: str) -> Sequence[str]:
-        return text.split()
+        return (text.replace("\n", f" {self.line_end} ") if self.line_end else text).split()
 
     def join(self, tokens: Iterable[str]) -> str:
-        return " ".join(tokens)
+        text = " ".join("\n" if token == self.line_end else token for token in tokens)
+        return text.replace(" \n", "\n").replace("\n ", "\n") if self.line_end else text
+
+    def describe(self) -> dict[str, Any]:
+        about = super().describe()
+        return about | {"line_end": self.line_end} if self.line_end else about
+
+
+class ByteTokenizer(Tokenizer):
+    """One token per byte of the text in UTF-8; no byte is ever unknown.
+
+    A token is the character whose code point is the byte, so that tokens are strings here, too.
+    Files are taken as they are: no encoding is assumed and no line end is changed. With the letters
+    filter, lines follow each other without a separator.
+    """
+
+    name = "byte"
+    unit = "bytes"
+
+    def entries(self) -> list[str]:
+        return ["<unk>", *map(chr, range(256))]
+
+    def _split(self, text: str) -> Sequence[str]:
+        text = text.replace("\n", "") if self.filter == "letters" else text
+        return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+    def join(self, tokens: Iterable[str]) -> str:
+        """The text; what is not UTF-8 becomes U+FFFD."""
+        data = b"".join(
+            token.encode("latin-1") if len(token) == 1 else token.encode() for token in tokens
+        )
+        return data.decode("utf-8", "replace")
 
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {
-    kind.name: kind for kind in (CharTokenizer, WordTokenizer)
+    kind.name: kind for kind in (ByteTokenizer, CharTokenizer, WordTokenizer)
 }
 
 
-def make_tokenizer(name: str, filter: str = "none") -> Tokenizer:
-    """The tokenizer called ``name`` (a key of `TOKENIZERS`). Raises TextError for another name."""
+def make_tokenizer(name: str, filter: str = "none", **options: Any) -> Tokenizer:
+    """The tokenizer called ``name`` (a key of `TOKENIZERS`) with its own options.
+
+    Raises:
+        TextError: another name, or options that the tokenizer does not have.
+    """
     if name not in TOKENIZERS:
         raise TextError(f"tokens: expected one of {', '.join(TOKENIZERS)}, got {name!r}")
-    return TOKENIZERS[name](filter)
+    try:
+        return TOKENIZERS[name](filter, **options)
+    except TypeError as error:
+        raise TextError(f"tokens {name}: {error}") from error
 
 
 def from_description(data: Mapping[str, Any]) -> Tokenizer:
     """The tokenizer that `Tokenizer.describe` described. Raises TextError for anything else."""
-    if not isinstance(data, Mapping) or set(data) != {"name", "filter"}:
-        raise TextError(f"expected a tokenizer's name and filter, got {data!r}")
-    if not all(isinstance(value, str) for value in data.values()):
-        raise TextError(f"expected a tokenizer's name and filter, got {data!r}")
-    return make_tokenizer(data["name"], data["filter"])
+    if not isinstance(data, Mapping) or not {"name", "filter"} <= set(data):
+        raise TextError(f"expected a tokenizer's name and filter, got {_short(data)}")
+    if not all(isinstance(key, str) and isinstance(value, str) for key, value in data.items()):
+        raise TextError(f"expected a tokenizer's name and filter, got {_short(data)}")
+    return make_tokenizer(**data)
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 200 else shown[:200] + "..."

@@ -19,6 +19,7 @@ from torch import Tensor
 from fusedrnn.text.errors import TextError, UnknownTokenError
 
 UNKNOWN = "<unk>"
+UNKNOWN_POLICIES = ("error", "unk", "skip")
 _FORMAT = "fusedrnn vocabulary"
 _VERSION = 1
 
@@ -30,23 +31,72 @@ class Vocab:
         tokens: the tokens of a text in order; a plain string counts as its characters.
         min_freq: tokens seen fewer times than this are left out (they become unknown).
         reserved: tokens that get the indices 1, 2, ... whether or not the text has them.
+        max_size: the most entries, ``"<unk>"`` and reserved tokens among them; the rarest are left
+            out. None for no limit.
 
     Raises:
-        TextError: min_freq below 1, or a reserved token given twice or equal to ``"<unk>"``.
+        TextError: min_freq below 1, max_size without room for the reserved tokens, or a reserved
+            token given twice or equal to ``"<unk>"``.
     """
 
     def __init__(
-        self, tokens: Iterable[str] = (), *, min_freq: int = 1, reserved: Sequence[str] = ()
+        self,
+        tokens: Iterable[str] = (),
+        *,
+        min_freq: int = 1,
+        reserved: Sequence[str] = (),
+        max_size: int | None = None,
+    ) -> None:
+        self._build(Counter(tokens), min_freq, reserved, max_size)
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: Mapping[str, int],
+        *,
+        min_freq: int = 1,
+        reserved: Sequence[str] = (),
+        max_size: int | None = None,
+    ) -> Vocab:
+        """The vocabulary of a text whose tokens were counted, in the order first seen."""
+        vocab = cls.__new__(cls)
+        vocab._build(Counter(counts), min_freq, reserved, max_size)
+        return vocab
+
+    @classmethod
+    def fixed(cls, entries: Sequence[str], counts: Mapping[str, int], reserved: int = 0) -> Vocab:
+        """The vocabulary of exactly these entries in this order, ``"<unk>"`` first and then the
+        ``reserved`` ones, with how often a text has each; what else it has is unknown."""
+        if not entries or entries[0] != UNKNOWN:
+            raise TextError(f"entries: expected {UNKNOWN!r} first, got {list(entries[:1])}")
+        vocab = cls.__new__(cls)
+        known = [0, *(counts.get(token, 0) for token in entries[1:])]
+        known[0] = sum(counts.values()) - sum(known)
+        vocab._set(list(entries), known, reserved)
+        return vocab
+
+    def extended(self, tokens: Sequence[str]) -> Vocab:
+        """This vocabulary with further tokens at its end, each counted 0 times; the indices of the
+        others stay. Raises TextError for a token that is already there or given twice."""
+        vocab = Vocab.__new__(Vocab)
+        vocab._set(self._tokens + list(tokens), self._counts + [0] * len(tokens), self._reserved)
+        return vocab
+
+    def _build(
+        self, seen: Counter[str], min_freq: int, reserved: Sequence[str], max_size: int | None
     ) -> None:
         if min_freq < 1:
             raise TextError(f"min_freq: expected a whole number of at least 1, got {min_freq}")
-        seen = Counter(tokens)
-        total = seen.total()
         special = [UNKNOWN, *reserved]
+        if max_size is not None and max_size < len(special):
+            raise TextError(f"max_size: expected at least {len(special)}, got {max_size}")
+        total = seen.total()
         counts = [0] + [seen.pop(token, 0) for token in reserved]
         seen.pop(UNKNOWN, None)
         # most_common sorts stably, so equal counts keep the order of first appearance.
         kept = [(token, count) for token, count in seen.most_common() if count >= min_freq]
+        if max_size is not None:
+            kept = kept[: max_size - len(special)]
         counts += [count for _, count in kept]
         counts[0] = total - sum(counts)
         self._set(special + [token for token, _ in kept], counts, len(reserved))
@@ -105,18 +155,23 @@ class Vocab:
         """Indices of ``tokens`` as an int64 tensor ``[number of tokens]``.
 
         Args:
-            unknown: ``"unk"`` gives unknown tokens the index 0, ``"error"`` raises.
+            unknown: ``"unk"`` gives unknown tokens the index 0, ``"skip"`` leaves them out,
+                ``"error"`` raises.
 
         Raises:
             UnknownTokenError: with ``unknown="error"``, naming the unknown tokens.
         """
-        if unknown not in ("unk", "error"):
-            raise TextError(f"unknown: expected 'unk' or 'error', got {unknown!r}")
-        if unknown == "error":
+        if unknown not in UNKNOWN_POLICIES:
+            raise TextError(
+                f"unknown: expected one of {', '.join(UNKNOWN_POLICIES)}, got {unknown!r}"
+            )
+        if unknown != "unk":
             tokens = list(tokens)
             missing = [token for token in tokens if token not in self._index]
-            if missing:
+            if missing and unknown == "error":
                 raise UnknownTokenError(missing)
+            if missing:
+                tokens = [token for token in tokens if token in self._index]
         look_up = self._index.get
         return torch.tensor([look_up(token, 0) for token in tokens], dtype=torch.int64)
 

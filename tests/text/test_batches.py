@@ -159,6 +159,15 @@ def test_windows_over_smaller_integers_still_give_int64(dtype):
     assert inputs.flatten().tolist() == [3, 4]
 
 
+@pytest.mark.parametrize(("dtype", "high"), [(torch.uint16, 65_530), (torch.uint32, 2**32 - 10)])
+def test_windows_over_unsigned_integers_keep_the_high_half(dtype, high):
+    windows = Windows(torch.arange(high - 3, high + 6).to(dtype), steps=2)
+    assert windows[[3]][0].flatten().tolist() == [high, high + 1]
+    assert windows[6][1].tolist() == [high + 4, high + 5]
+    with pytest.raises(IndexError):
+        windows[[-1]]
+
+
 @pytest.mark.parametrize("start", [-1, 7, [-1], [0, 7], torch.tensor([7])])
 def test_windows_out_of_range(start):
     with pytest.raises(IndexError):

@@ -60,8 +60,44 @@ def test_unknown_tokens_are_named_where_they_are_an_error():
     assert caught.value.tokens == ["x", "\n"]
     with pytest.raises(UnknownTokenError, match="'9' and 14 more"):
         Vocab("ab").encode("0123456789cdefghijklmnop", unknown="error")
-    with pytest.raises(TextError, match="expected 'unk' or 'error', got 'skip'"):
-        Vocab("ab").encode("a", unknown="skip")
+    with pytest.raises(TextError, match="expected one of error, unk, skip, got 'drop'"):
+        Vocab("ab").encode("a", unknown="drop")
+
+
+def test_unknown_tokens_are_left_out_where_that_is_asked():
+    assert torch.equal(Vocab("aab").encode("axbx", unknown="skip"), torch.tensor([1, 2]))
+
+
+def test_counts_make_the_vocabulary_that_the_text_makes():
+    assert Vocab.from_counts({"b": 1, "a": 2}, reserved=["z"]) == Vocab("baa", reserved=["z"])
+
+
+def test_a_largest_size_keeps_the_most_frequent():
+    vocab = Vocab("aaabbc", max_size=4, reserved=["z"])
+    assert list(vocab) == ["<unk>", "z", "a", "b"]
+    assert vocab.counts == [1, 0, 3, 2]
+    with pytest.raises(TextError, match="max_size: expected at least 2, got 1"):
+        Vocab("ab", max_size=1, reserved=["z"])
+
+
+def test_fixed_entries_keep_their_order():
+    vocab = Vocab.fixed(["<unk>", "a", "b", "c"], {"c": 2, "b": 1, "x": 4})
+    assert list(vocab) == ["<unk>", "a", "b", "c"]
+    assert vocab.counts == [4, 0, 1, 2]
+    with pytest.raises(TextError, match="'<unk>' first"):
+        Vocab.fixed(["a"], {})
+
+
+def test_an_extended_vocabulary_keeps_its_indices():
+    vocab = Vocab("aab", reserved=["z"])
+    more = vocab.extended(["new", "er"])
+    assert list(more) == [*vocab, "new", "er"]
+    assert more.counts == [*vocab.counts, 0, 0]
+    assert more.reserved == ["z"]
+    assert Vocab.from_dict(more.to_dict()) == more
+    for tokens in (["a"], ["x", "x"], ["<unk>"]):
+        with pytest.raises(TextError, match="more than once"):
+            vocab.extended(tokens)
 
 
 def test_bad_arguments():

@@ -109,8 +109,11 @@ def _fresh(make: Callable[[], Any], sample: Sample) -> Any:
 def _language(run: Path, data: str | None, sample: Sample) -> Pair:
     steps = sample.steps
     trained = lm.load_checkpoint(run)
-    content = text.read_text(data) if data else text.python_docs_text()
-    ids = trained.vocab.encode(trained.tokenizer.tokenize(content))
+    tokenizer, vocab = trained.tokenizer, trained.vocab
+    if data:
+        ids = text.encode_texts(data, tokenizer, vocab).ids
+    else:
+        ids = vocab.encode(tokenizer.tokenize(text.python_docs_text()))
     if len(ids) < steps + 1:
         raise GradientError(
             f"{data or 'the text'}: expected at least {steps + 1} tokens for {steps} steps, "

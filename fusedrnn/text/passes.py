@@ -1,0 +1,294 @@
+"""The passes over the documents of a corpus: counting its tokens, then writing their indices.
+
+Both go through the same `scan`, both can go on from any place that it calls resumable, and both
+keep what they know in a state that turns into JSON.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fusedrnn.text.readers import NO_LIMIT, Ids, Reader, make_reader
+from fusedrnn.text.recipe import Recipe
+from fusedrnn.text.sources import Source
+from fusedrnn.text.vocab import Vocab
+
+Place = tuple[int, int]  # number of the document, byte in it
+Save = Callable[[Callable[[], dict[str, Any]]], None]  # takes what makes the state's JSON
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """What one piece of a document gave: its indices, and where the reader is after it."""
+
+    ids: Ids
+    tokens: int
+    place: Place
+    resumable: bool
+
+
+def scan(
+    sources: Sequence[Source],
+    reader: Reader,
+    *,
+    begin: Place = (0, 0),
+    cuts: Sequence[int] = (),
+    break_at: Place | None = None,
+    on_bytes: Callable[[int], None] = lambda count: None,
+) -> Iterator[Chunk]:
+    """All tokens from a place on.
+
+    Args:
+        cuts: numbers of tokens (from ``begin``) at which a chunk ends, rising; reading stops at the
+            last.
+        break_at: a place at which a chunk ends.
+        on_bytes: told of every piece.
+    """
+    left = [cut for cut in cuts if cut > 0]
+    for number in range(begin[0], len(sources)):
+        offset = begin[1] if number == begin[0] else 0
+        reader.begin(sources[number].name, offset)
+        stop = break_at[1] if break_at is not None and break_at[0] == number else None
+        for piece in _broken(sources[number].pieces(offset), offset, stop):
+            offset += len(piece)
+            on_bytes(len(piece))
+            yield from _drain(reader, left, (number, offset), piece)
+            if cuts and not left:
+                return
+        yield from _drain(reader, left, (number + 1, 0), None)
+        if cuts and not left:
+            return
+
+
+def _broken(pieces: Iterator[bytes], offset: int, stop: int | None) -> Iterator[bytes]:
+    for piece in pieces:
+        if stop is not None and offset < stop < offset + len(piece):
+            yield piece[: stop - offset]
+            yield piece[stop - offset :]
+        else:
+            yield piece
+        offset += len(piece)
+
+
+def _drain(reader: Reader, left: list[int], place: Place, piece: bytes | None) -> Iterator[Chunk]:
+    """The chunks of a piece (None: of the end of a document), one more for every cut in it."""
+    more = True
+    while more:
+        limit = left[0] - reader.tokens_read if left else NO_LIMIT
+        ids = reader.finish(limit) if piece is None else reader.feed(piece, limit)
+        more = bool(left) and reader.tokens_read == left[0]
+        if more:
+            left.pop(0)
+        yield Chunk(ids, reader.tokens_read, place, not more and reader.resumable)
+        if more and not left:
+            return
+        piece = piece if piece is None else b""
+
+
+# --- counting ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Counting:
+    """How far the counting is.
+
+    Attributes:
+        tokens, counts: every token so far, in the order first seen, and how often it was.
+        read: number of tokens so far.
+        place: where to go on.
+        marks: (read, document, byte) of places met on the way, to come back to.
+        broken_at: tokens before ``break_at``, where that was asked for.
+    """
+
+    tokens: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    read: int = 0
+    place: Place = (0, 0)
+    marks: list[tuple[int, int, int]] = field(default_factory=list)
+    broken_at: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Counting:
+        state = cls(**data)
+        state.place = (state.place[0], state.place[1])
+        state.marks = [(read, number, offset) for read, number, offset in state.marks]
+        return state
+
+
+def count(
+    sources: Sequence[Source],
+    recipe: Recipe,
+    state: Counting,
+    *,
+    break_at: Place | None = None,
+    on_bytes: Callable[[int], None] = lambda count: None,
+    save: Save = lambda to_json: None,
+) -> Counting:
+    """Counts every token from ``state`` on; calls ``save`` at places from which it could go on."""
+    reader = _learner(recipe, state.tokens)
+    counts = np.array(state.counts, np.int64)
+    base = state.read
+    cuts = [] if recipe.max_tokens is None else [recipe.max_tokens - base]
+    if cuts == [0]:
+        return state
+    steps = scan(
+        sources, reader, begin=state.place, cuts=cuts, break_at=break_at, on_bytes=on_bytes
+    )
+    for chunk in steps:
+        counts = _add(counts, chunk.ids, 1)
+        state.read = base + chunk.tokens
+        if chunk.place == break_at:
+            state.broken_at = state.read
+        if chunk.resumable:
+            state.place = chunk.place
+            state.marks.append((state.read, *chunk.place))
+            save(partial(_json_with, state, reader, counts))
+    return _with(state, reader, counts)
+
+
+def _json_with(state: Counting, reader: Reader, counts: Any) -> dict[str, Any]:
+    return _with(state, reader, counts).to_json()
+
+
+def _with(state: Counting, reader: Reader, counts: Any) -> Counting:
+    tokens = reader.tokens()
+    whole = _add(counts, np.zeros(0, np.uint32), 1, len(tokens))
+    return replace(state, tokens=tokens, counts=whole.tolist())
+
+
+def _learner(recipe: Recipe, tokens: Sequence[str]) -> Reader:
+    return make_reader(
+        recipe.tokenizer,
+        tokens or recipe.entries() or [],
+        learn=True,
+        encoding=recipe.encoding,
+        errors=recipe.encoding_errors,
+    )
+
+
+def _add(counts: Any, ids: Ids, sign: int, least: int = 0) -> Any:
+    more = np.bincount(ids, minlength=max(len(counts), least))
+    more *= sign
+    more[: len(counts)] += counts
+    return more
+
+
+def training_counts(
+    sources: Sequence[Source], recipe: Recipe, state: Counting, train: int
+) -> dict[str, int]:
+    """How often the first ``train`` tokens have each token, in the order first seen.
+
+    The end of the text is read once more and taken away from what was counted.
+    """
+    counts = np.array(state.counts, np.int64)
+    if train < state.read:
+        found = bisect.bisect_right(state.marks, (train, len(sources), 0)) - 1
+        read, *place = state.marks[found] if found >= 0 else (0, 0, 0)
+        reader = _learner(recipe, state.tokens)
+        cuts = [train - read, state.read - read]
+        for chunk in scan(sources, reader, begin=(place[0], place[1]), cuts=cuts):
+            if chunk.tokens > cuts[0]:
+                counts = _add(counts, chunk.ids, -1)
+    pairs = zip(state.tokens, counts.tolist(), strict=True)
+    return {token: count for token, count in pairs if count}
+
+
+# --- encoding ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Sizes:
+    """A stretch of text: its tokens as they were written, of them unknown, and the characters and
+    words (runs without white space) of the text that they were read from."""
+
+    tokens: int = 0
+    unknown: int = 0
+    characters: int = 0
+    words: int = 0
+
+    def __sub__(self, other: Sizes) -> Sizes:
+        return Sizes(
+            *(a - b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
+        )
+
+    def __add__(self, other: Sizes) -> Sizes:
+        return Sizes(
+            *(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
+        )
+
+
+@dataclass
+class Encoding:
+    """How far the encoding is: tokens read, sizes of all that was written and of its training part,
+    the first tokens of the documents, and where to go on."""
+
+    read: int = 0
+    sizes: Sizes = field(default_factory=Sizes)
+    train: Sizes | None = None
+    documents: list[int] = field(default_factory=list)
+    last_document: int = -1
+    place: Place = (0, 0)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Encoding:
+        state = cls(**data)
+        state.place = (state.place[0], state.place[1])
+        state.sizes = Sizes(**data["sizes"])
+        state.train = None if data["train"] is None else Sizes(**data["train"])
+        return state
+
+
+def encode(
+    sources: Sequence[Source],
+    recipe: Recipe,
+    vocab: Vocab,
+    state: Encoding,
+    *,
+    train: int,
+    write: Callable[[Ids], None],
+    on_bytes: Callable[[int], None] = lambda count: None,
+    save: Save = lambda to_json: None,
+) -> Encoding:
+    """Writes the indices of all tokens from ``state`` on; ``train`` of all tokens are trained on."""
+    reader = make_reader(
+        recipe.tokenizer,
+        list(vocab),
+        unknown=recipe.unknown,
+        encoding=recipe.encoding,
+        errors=recipe.encoding_errors,
+    )
+    read, before = state.read, state.sizes
+    cuts = [train - read] if train > read else []
+    if recipe.max_tokens is not None and recipe.max_tokens > max(read, train):
+        cuts.append(recipe.max_tokens - read)
+    elif recipe.max_tokens is None:
+        cuts.append(NO_LIMIT)
+    for chunk in scan(sources, reader, begin=state.place, cuts=cuts, on_bytes=on_bytes):
+        # The last chunk of a document carries the place where the next one begins.
+        document = chunk.place[0] - (chunk.place[1] == 0)
+        if len(chunk.ids) and document != state.last_document:
+            state.documents.append(state.sizes.tokens)
+            state.last_document = document
+        write(chunk.ids)
+        state.read = read + chunk.tokens
+        sizes = Sizes(0, reader.tokens_unknown, reader.characters_read, reader.words_read)
+        sizes.tokens = state.sizes.tokens - before.tokens + len(chunk.ids)
+        state.sizes = before + sizes
+        if state.read == train and state.train is None:
+            state.train = state.sizes
+        if chunk.resumable:
+            state.place = chunk.place
+            save(state.to_json)
+    return state
