@@ -1,7 +1,6 @@
 """Facts about the native build and the text encoder (csrc/python/module.cpp)."""
 
-from collections.abc import Callable
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 class CellFacts(TypedDict):
