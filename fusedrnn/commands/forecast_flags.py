@@ -27,16 +27,20 @@ def _add_data_flags(group: Any) -> None:
     group.add_argument("--time-format", metavar="FORMAT", help="of the dates, as for strptime")
     group.add_argument("--series", metavar="COLUMN", help="names the series that a row belongs to")
     group.add_argument(
-        "--covariates", type=_names, default=(), metavar="A,B", help="known up to the present only"
+        "--covariates", type=_names, metavar="A,B", help="known up to the present only"
     )
     group.add_argument(
-        "--known", type=_names, default=(), metavar="A,B",
+        "--known", type=_names, metavar="A,B",
         help="covariates known ahead; rows with an empty target give them after the end",
     )  # fmt: skip
+    group.add_argument("--calendar", type=_names, metavar="A,B", help=f"of {', '.join(CYCLES)}")
     group.add_argument(
-        "--calendar", type=_names, default=(), metavar="A,B", help=f"of {', '.join(CYCLES)}"
+        "--delimiter",
+        type=_character,
+        default=",",
+        metavar="C",
+        help=r"separates cells (\t: a tab)",
     )
-    group.add_argument("--delimiter", default=",", metavar="C", help="what separates cells")
     group.add_argument(
         "--season", type=whole(1), default=1, metavar="N", help="steps of a season; 1: none"
     )
@@ -67,12 +71,16 @@ def _add_model_flags(group: Any) -> None:
         help="rollout feeds forecasts back, direct gives all steps at once",
     )  # fmt: skip
     group.add_argument(
-        "--quantiles", type=_levels, default=(), metavar="A,B",
+        "--quantiles", type=_levels, metavar="A,B",
         help="levels to learn, 0.5 in their middle (default: the mean)",
     )  # fmt: skip
     group.add_argument(
         "--ar", type=whole(1), metavar="P", help="order of the AR floor (default: --lags)"
     )
+
+
+def _character(value: str) -> str:
+    return "\t" if value == r"\t" else value
 
 
 def _names(value: str) -> tuple[str, ...]:
@@ -86,13 +94,15 @@ def _levels(value: str) -> tuple[float, ...]:
 def settings_of(args: argparse.Namespace) -> Settings:
     """The settings that the flags of `add` describe. Raises SeriesError."""
     return Settings(
-        columns=Columns(args.target, args.time, args.series, args.covariates, args.known),
-        calendar=args.calendar,
+        columns=Columns(
+            args.target, args.time, args.series, args.covariates or (), args.known or ()
+        ),
+        calendar=args.calendar or (),
         lags=args.lags,
         horizon=args.horizon,
         season=args.season,
         strategy=args.strategy,
-        levels=args.quantiles,
+        levels=args.quantiles or (),
         scale=args.scale,
         valid_fraction=args.valid_fraction,
         test_fraction=args.test_fraction,

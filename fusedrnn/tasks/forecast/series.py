@@ -84,7 +84,7 @@ def read_csv(
     """The series of a file, in the order of their first rows.
 
     Args:
-        delimiter: what separates cells.
+        delimiter: one character, which separates cells.
         time_format: of the dates, as in ``strptime``; None for ISO 8601, ``2024-05`` and ``2024``.
 
     Raises:
@@ -93,6 +93,8 @@ def read_csv(
         OSError: a file that cannot be read.
     """
     path = Path(path)
+    if len(delimiter) != 1 or delimiter in '\r\n"':
+        raise SeriesError(f"delimiter: expected one character between cells, got {delimiter!r}")
     rows = _rows(path, delimiter)
     found = next(rows, None)
     if found is None:

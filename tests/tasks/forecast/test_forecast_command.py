@@ -339,3 +339,16 @@ def test_a_series_that_repeats_itself_has_no_mase(capsys):
         errors = json.load(file, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert errors["network"]["mase"] == [None] * 4
     assert errors["persistence"]["mae"] == [0.0] * 4
+
+
+def test_without_test_and_validation_part_all_is_trained_on(capsys, tmp_path):
+    text = (tmp_path / "plain.csv").read_text()
+    (tmp_path / "tabs.tsv").write_text(text.replace(",", "\t"))
+    flags = ["--test-fraction", 0, "--valid-fraction", 0, "--delimiter", r"\t"]
+    code, out, _ = _train(capsys, *flags, file="tabs.tsv")
+    assert code == 0
+    assert "144 steps: 144 to train on, 0 to validate, 0 to test" in out
+    assert "test part" not in out
+    assert "after the end: " in out
+    assert (tmp_path / "run/forecasts.csv").exists()
+    assert not (tmp_path / "run/errors.json").exists()

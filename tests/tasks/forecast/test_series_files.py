@@ -100,6 +100,12 @@ def test_a_name_of_a_series_that_is_empty(tmp_path):
         read_csv(path, Columns("sales", series="shop"))
 
 
+@pytest.mark.parametrize("delimiter", ["", "ab", "\n", '"'])
+def test_a_delimiter_that_cannot_be(tmp_path, delimiter):
+    with pytest.raises(SeriesError, match="delimiter: expected one character between cells"):
+        read_csv(_file(tmp_path, "day,sales\n2024,1\n"), SALES, delimiter=delimiter)
+
+
 def test_a_column_with_two_uses(tmp_path):
     path = _file(tmp_path, "day,sales\n2024,1\n")
     with pytest.raises(SeriesError, match="column 'sales': expected one use of it, got 2"):
