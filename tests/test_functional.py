@@ -302,3 +302,18 @@ def test_autocast_leaves_float64_alone():
     x, w = torch.randn(4, 3, 5, dtype=F64), weights_of("lstm", 5, 6)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert functional.lstm(x, w)[0].dtype == F64
+
+
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("ids", [False, True], ids=["dense", "ids"])
+def test_bfloat16_with_projection(directions, ids):
+    """Even sizes, whose products are made of pairs of bfloat16, and odd ones, which have none."""
+    torch.manual_seed(0)
+    for inputs, hidden, proj in ((6, 34, 18), (12, 20, 4), (6, 33, 18), (6, 34, 17), (7, 34, 18)):
+        for batch in (1, 9):
+            for lengths, resets in ((None, None), random_options(5, batch)):
+                x = torch.randn(5, batch, inputs).bfloat16().requires_grad_()
+                x = torch.randint(0, inputs, (5, batch)) if ids else x
+                state = states_of("lstm", batch, hidden, directions, proj, torch.bfloat16)
+                w = weights_of("lstm", inputs, hidden, directions, proj=proj, dtype=torch.bfloat16)
+                assert_like_reference((x, *state, w, lengths, resets, "lstm", directions))

@@ -109,3 +109,21 @@ def test_options_that_packed_data_has_already():
         ours(packed, lengths=torch.tensor([4, 2]))
     with pytest.raises(ValueError, match="neither lengths nor resets"):
         ours(packed, resets=torch.zeros(4, 2, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_keep_to_themselves(name):
+    """A NaN in one row is in no output, state or input gradient of another, whatever fills the padding."""
+    ours, _ = pair(name, bidirectional=True)
+    rows = [torch.randn(n, 3, dtype=F64) for n in (5, 4, 1)]
+    rows[0][0] = torch.nan
+    rows = [row.requires_grad_() for row in rows]
+    y, state = ours(pack_sequence(rows))
+    outputs = nn.utils.rnn.unpack_sequence(y)
+    gradients = torch.autograd.grad(sum(t.sum() for t in outputs), rows)
+    states = state if isinstance(state, tuple) else (state,)
+    for i in (1, 2):
+        assert outputs[i].isfinite().all()
+        assert gradients[i].isfinite().all()
+        assert all(s[:, i].isfinite().all() for s in states)
+    assert outputs[0].isnan().any()

@@ -51,7 +51,7 @@ struct Backward {
         N(ops.N),
         half(is_half<T>(a.dtype)),
         project(a.w[0].hr != nullptr),
-        elements(cell_elements<T>(a.dtype, project, n.P % 2 == 0 && (a.ids || n.I % 2 == 0))),
+        elements(cell_elements<T>(a.dtype, n.P % 2 == 0 && n.H % 2 == 0 && (a.ids || n.I % 2 == 0))),
         tile(tiles_of<T>(elements)),
         gate_cells(n.H / elements),
         split(s),

@@ -140,7 +140,7 @@ void Backward<T>::step(Own& o, int d, int g, int part, int64_t s, int64_t s0) {
     const Panel q = units.at(s & 1 ? range.begin + range.end - 1 - i : i);
     const int64_t j = q.block * L, width = q.blocks * L * int64_t(sizeof(T));
     multiply_panel(
-        tile, left, first, count, weights + j * whole_K, q.blocks, K, o.wait,
+        project ? tiles<T>() : tile, left, first, count, weights + j * whole_K, q.blocks, K, o.wait,
         [&](int64_t r0, int m) __attribute__((always_inline)) {
           for (int64_t r = r0; r < r0 + m; r++) {
             if (S > 0) prefetch(f.saved.at(r) + j * S, width * S, false);

@@ -97,8 +97,8 @@ void Backward<T>::weight_grads(Own& o, int d, int cell, int64_t s0, int64_t s1, 
   pack_panels<T>([&](int64_t k) __attribute__((always_inline)) { return o.dh_row[k] + q.begin; }, K, dh.units,
                  dh.slot(0), static_cast<T*>(nullptr));
   const int gate[1] = {0};
-  add_weight_grad(tile, dh, 0, 1, gate, n.P, q.begin, RightFactor<T>{o.hidden_row, K, 0, n.H, 1}, grad(w.hr, dw_hr),
-                  add, o.spare);
+  add_weight_grad(tiles<T>(), dh, 0, 1, gate, n.P, q.begin, RightFactor<T>{o.hidden_row, K, 0, n.H, 1},
+                  grad(w.hr, dw_hr), add, o.spare);
 }
 
 template <class T>

@@ -43,7 +43,7 @@ struct Forward {
         S(ops.S),
         half(is_half<T>(args.dtype)),
         project(args.w[0].hr != nullptr),
-        elements(cell_elements<T>(args.dtype, project, n.P % 2 == 0 && (args.ids || n.I % 2 == 0))),
+        elements(cell_elements<T>(args.dtype, n.P % 2 == 0 && n.H % 2 == 0 && (args.ids || n.I % 2 == 0))),
         tile(tiles_of<T>(elements)),
         KI(n.I / elements),
         KP(n.P / elements),

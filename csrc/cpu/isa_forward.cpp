@@ -116,7 +116,7 @@ void Forward<T>::project_output(Own& o, int d, int g, Range outs, int64_t s) {
     const Panel q = out_panels.at(i);
     const int64_t j = q.block * L, width = min64(q.blocks * L, n.P - j);
     multiply_panel(
-        tile, hidden, first, count, packed_hr + j * n.H, q.blocks, n.H, o.wait,
+        tiles<T>(), hidden, first, count, packed_hr + j * n.H, q.blocks, n.H, o.wait,
         [](int64_t, int) __attribute__((always_inline)) {},
         [&](const T* sums, int64_t r0, int m) __attribute__((always_inline)) {
           for (int64_t r = r0; r < r0 + m; r++, sums += q.blocks * L) {

@@ -109,8 +109,8 @@ FUSEDRNN_INLINE void prefetch(const void* p, int64_t bytes, bool write) {
 // Whether products are made of pairs of bf16 (tile.h): the number of elements in a cell of a factor. Pairs must not
 // straddle rows or gates, so the sizes that are summed over have to be even.
 template <class T>
-FUSEDRNN_INLINE int cell_elements(DType storage, bool projects, bool even) {
-  return sizeof(T) == 4 && storage == DType::bf16 && !projects && even && bf16_tiles() ? 2 : 1;
+FUSEDRNN_INLINE int cell_elements(DType storage, bool even) {
+  return sizeof(T) == 4 && storage == DType::bf16 && even && bf16_tiles() ? 2 : 1;
 }
 template <class T>
 FUSEDRNN_INLINE const Tiles<T>& tiles_of(int elements) {
