@@ -2,7 +2,7 @@
 // lines serve the lanes of a CPU register and one CUDA thread.
 //
 // Worst error over all inputs (float: every bit pattern; double: sampled;
-// tests/native/cpu_math.cpp), in units in the last place of the exact result, subnormal results
+// tests/native/cpu_math_scan.h), in units in the last place of the exact result, subnormal results
 // included:
 //              float   double
 //   exp         1.1     1.1
