@@ -67,7 +67,7 @@ def _add_model_flags(group: Any) -> None:
     )
     group.add_argument("--bidirectional", action="store_true", help="the encoder reads both ways")
     group.add_argument(
-        "--attention", choices=list(ATTENTIONS), default="bilinear", help="score of the attention"
+        "--attention", choices=list(ATTENTIONS), default="additive", help="score of the attention"
     )
     group.add_argument(
         "--feed",

@@ -8,6 +8,9 @@ these weights: the context.
     bilinear  q . W v                    the same, "general"
     additive  u . tanh(W_q q + W_v v)    Bahdanau, Cho and Bengio, arXiv:1409.0473, appendix A.1.2
 
+The last matrix of each score begins near zero, and with it every weight near an equal share: from
+larger scores a softmax soon settles on one position, whatever the sentence, and learns no more.
+
 Letters: ``S`` source steps, ``T`` target steps, ``B`` batch, ``H`` size of queries and values.
 """
 
@@ -84,6 +87,7 @@ class BilinearAttention(DotAttention):
     def __init__(self, size: int) -> None:
         super().__init__(size)
         self.key = nn.Linear(size, size, bias=False)
+        nn.init.normal_(self.key.weight, std=1 / size)
 
     def keys(self, values: Tensor) -> Tensor:
         keys: Tensor = self.key(values)
@@ -98,6 +102,7 @@ class AdditiveAttention(Attention):
         self.query = nn.Linear(size, size, bias=False)
         self.key = nn.Linear(size, size, bias=False)
         self.score = nn.Linear(size, 1, bias=False)
+        nn.init.normal_(self.score.weight, std=1 / size)
 
     def keys(self, values: Tensor) -> Tensor:
         keys: Tensor = self.key(values)

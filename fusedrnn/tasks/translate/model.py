@@ -62,7 +62,7 @@ class EncoderDecoder(nn.Module):
         embedding: int = 256,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        attention: str = "bilinear",
+        attention: str = "additive",
         feed: str = "after",
     ) -> None:
         super().__init__()

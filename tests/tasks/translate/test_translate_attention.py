@@ -74,3 +74,17 @@ def test_rows_of_a_memory_are_selected_together():
     selected = memory.select(rows)
     for name in ("values", "keys", "valid", "summary"):
         assert torch.equal(getattr(selected, name), getattr(memory, name)[rows])
+
+
+@pytest.mark.parametrize("kind", ["bilinear", "additive"])
+def test_attention_begins_near_an_equal_share(kind):
+    torch.manual_seed(0)
+    attention = ATTENTIONS[kind](256)
+    values, queries = torch.tanh(torch.randn(4, 9, 256)), torch.tanh(torch.randn(6, 4, 256))
+    memory = Memory(
+        values, attention.keys(values), torch.ones(4, 9, dtype=torch.bool), values[:, 0]
+    )
+    _, weights = attention(queries, memory)
+    # Begun as torch's linear layers are, a bilinear score gives single weights of more than 0.9.
+    assert weights.max() < 0.5
+    assert weights.min() > 0.01
