@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,8 @@ def load_pair(run: Path, sample: Sample) -> Pair:
     config = _config(run)
     if config.get("target"):
         return _forecast(run, sample.data or config.get("file"), sample)
-    return _language(run, sample.data or config.get("text"), sample)
+    named = sample.data or config.get("text") or []
+    return _language(run, [named] if isinstance(named, str) else named, sample)
 
 
 def _config(run: Path) -> dict[str, Any]:
@@ -106,18 +107,19 @@ def _fresh(make: Callable[[], Any], sample: Sample) -> Any:
         return model
 
 
-def _language(run: Path, data: str | None, sample: Sample) -> Pair:
+def _language(run: Path, texts: Sequence[str], sample: Sample) -> Pair:
+    """Of a language model on these texts; without any, on the one that Python ships."""
     steps = sample.steps
     trained = lm.load_checkpoint(run)
     tokenizer, vocab = trained.tokenizer, trained.vocab
-    if data:
-        ids = text.encode_texts(data, tokenizer, vocab).ids
+    if texts:
+        ids = text.encode_texts(texts, tokenizer, vocab).ids
     else:
         ids = vocab.encode(tokenizer.tokenize(text.python_docs_text()))
     if len(ids) < steps + 1:
         raise GradientError(
-            f"{data or 'the text'}: expected at least {steps + 1} tokens for {steps} steps, "
-            f"got {len(ids)}"
+            f"{', '.join(texts) or 'the text'}: expected at least {steps + 1} tokens for {steps} "
+            f"steps, got {len(ids)}"
         )
     starts = torch.linspace(0, len(ids) - steps - 1, sample.batch).long()
     rows = ids[starts + torch.arange(steps + 1).unsqueeze(1)]
