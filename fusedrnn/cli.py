@@ -16,6 +16,7 @@ import fusedrnn
 from fusedrnn import _C
 from fusedrnn.commands import (
     classify,
+    corpus,
     evaluate,
     forecast,
     gradients,
@@ -28,7 +29,19 @@ from fusedrnn.commands import (
 )
 from fusedrnn.errors import UserError
 
-COMMANDS = (train, sample, evaluate, info, translate, forecast, gradients, classify, tag, report)
+COMMANDS = (
+    train,
+    sample,
+    evaluate,
+    info,
+    corpus,
+    translate,
+    forecast,
+    gradients,
+    classify,
+    tag,
+    report,
+)
 
 
 class _SettingError(UserError, ValueError):

@@ -1,8 +1,11 @@
 """Language models: the model, its training, checkpoints and sampling."""
 
 from fusedrnn.lm.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from fusedrnn.lm.extend import extend_vocab
+from fusedrnn.lm.floors import floors, per_text
 from fusedrnn.lm.metrics import MetricsFile, ngram_floor, perplexity, perplexity_of, read_metrics
 from fusedrnn.lm.model import LanguageModel, detach
+from fusedrnn.lm.ngram import KneserNey, Laplace, WittenBell
 from fusedrnn.lm.optim import make_optimizer
 from fusedrnn.lm.plot import PlotUnavailableError, plot_perplexity
 from fusedrnn.lm.sample import (
@@ -27,19 +30,25 @@ __all__ = [
     "DivergedError",
     "Epoch",
     "Hypothesis",
+    "KneserNey",
     "LanguageModel",
     "LanguageModelTask",
+    "Laplace",
     "MetricsFile",
     "PlotUnavailableError",
     "Sampling",
     "TextScore",
+    "WittenBell",
     "beam_search",
     "detach",
     "evaluate",
+    "extend_vocab",
+    "floors",
     "generate",
     "load_checkpoint",
     "make_optimizer",
     "ngram_floor",
+    "per_text",
     "perplexity",
     "perplexity_of",
     "plot_perplexity",

@@ -99,11 +99,11 @@ def describe(losses: Mapping[str, float], sizes: Sizes) -> str:
     rows = []
     for name, loss in losses.items():
         values = per_text(loss, sizes)
-        shown = [f"{values['perplexity']:12,.2f}"]
+        shown = [f"{values['perplexity']:13,.2f}"]
         shown += [
-            f"{values[key]:9.3f}" if key in values else f"{'-':>9}"
+            f"{values[key]:11.3f}" if key in values else f"{'-':>11}"
             for key in ("bits_per_character", "bits_per_word")
         ]
         rows.append(f"  {name:22}{loss:9.4f}{''.join(shown)}")
-    head = f"  {'':22}{'nats':>9}{'perplexity':>12}{'bits/char':>9}{'bits/word':>9}"
-    return "\n".join([head.replace("bits/char", " bits/ch."), *rows])
+    head = f"  {'':22}{'nats':>9}{'perplexity':>13}{'bits/char':>11}{'bits/word':>11}"
+    return "\n".join([head, *rows])

@@ -144,14 +144,18 @@ class NGramModel(ABC):
 
 
 class Laplace(NGramModel):
-    """Counts with ``strength`` occurrences added, shared out as the tokens alone are distributed
-    (Laplace smoothing as in Zhang et al., *Dive into Deep Learning*, section 9.3):
+    """Counts with some occurrences added, shared out as the tokens alone are distributed (Laplace
+    smoothing as in Zhang et al., *Dive into Deep Learning*, section 9.3):
 
-        P(x)     = (n(x) + e / V) / (n + e)
+        P(x)     = (n(x) + e1 / V) / (n + e1)
         P(x | h) = (n(h x) + e P(x)) / (n(h) + e)
 
-    With order 1 and strength V that is Laplace's rule of adding one. A context that is unknown gives
-    P(x).
+    A context that is unknown gives P(x).
+
+    Args:
+        strength: e, occurrences added to each context.
+        alone: e1, occurrences added to the tokens alone; None for V, Laplace's rule of adding one
+            to each.
     """
 
     def __init__(
@@ -160,23 +164,24 @@ class Laplace(NGramModel):
         order: int,
         vocab: int,
         strength: float = 1.0,
+        alone: float | None = None,
         grams: NGrams | None = None,
     ) -> None:
-        if not strength > 0.0:
-            raise TextError(f"strength: expected a number above 0, got {strength}")
         self.strength = strength
+        self.alone = float(vocab) if alone is None else alone
+        if not min(self.strength, self.alone) > 0.0:
+            raise TextError(f"strength: expected numbers above 0, got {strength} and {self.alone}")
         super().__init__(ids, order, vocab, grams)
 
     def _probabilities(self, contexts: list[Array], found: list[Array], tokens: Array) -> Array:
-        grams, extra = self._grams, self.strength
-        total = grams.counts[0].sum()
-        alone: Array = (_at(grams.counts[0], found[1]) + extra / self.vocab) / (total + extra)
-        if self.order == 1:
+        grams, n = self._grams, self.order
+        total = grams.counts[0].sum() + self.alone
+        alone: Array = (_at(grams.counts[0], found[1]) + self.alone / self.vocab) / total
+        if n == 1:
             return alone
-        n = self.order
         before = np.bincount(grams.contexts[n - 1], grams.counts[n - 1], len(grams.keys[n - 2]))
-        counts = _at(grams.counts[n - 1], found[n])
-        result: Array = (counts + extra * alone) / (_at(before, contexts[n - 1]) + extra)
+        counts = _at(grams.counts[n - 1], found[n]) + self.strength * alone
+        result: Array = counts / (_at(before, contexts[n - 1]) + self.strength)
         return result
 
 

@@ -61,6 +61,10 @@ def decode(
         start = error.start + len(data) - len(error.object)  # counted with the byte-order mark
         head = data[:4] if offset == 0 else b""
         raise bad_byte(name, encoding, data[start], offset + start, head) from error
+    except UnicodeError as error:  # such as a missing byte-order mark
+        raise TextError(f"{name}: expected {encoding} text, got: {error}") from error
+    if encoding != "utf-8":
+        text = _without_halves(text, name, errors).decode()
     return io.IncrementalNewlineDecoder(None, True).decode(text, final=True)
 
 
@@ -74,12 +78,20 @@ def bad_byte(name: str, encoding: str, byte: int, position: int, head: bytes) ->
     )
 
 
+def _without_halves(text: str, name: str, errors: str) -> bytes:
+    """The text in UTF-8. Some encodings can spell half of a surrogate pair, which is no character."""
+    try:
+        return text.encode("utf-8", _PYTHONS_NAMES[errors])
+    except UnicodeEncodeError as error:
+        raise TextError(f"{name}: expected text, got half of a surrogate pair") from error
+
+
 class Transcoder:
     """Bytes in any encoding, in pieces cut anywhere, to UTF-8; begins anew after a last piece."""
 
     def __init__(self, encoding: str, errors: str) -> None:
         self._make = codecs.getincrementaldecoder(encoding)
-        self._errors = _PYTHONS_NAMES[errors]
+        self._policy, self._errors = errors, _PYTHONS_NAMES[errors]
         self._encoding = encoding
         self._restart()
 
@@ -92,15 +104,15 @@ class Transcoder:
         self._head = (self._head + data[:4])[:4]
         try:
             text = self._decoder.decode(data, last)
-            utf8 = text.encode("utf-8", "strict" if self._errors == "strict" else "replace")
         except UnicodeDecodeError as error:
             # The decoder put what the last piece left over in front of this one.
             before = len(error.object) - len(data)
             position = self._position - before + error.start
             byte = error.object[error.start]
             raise bad_byte(name, self._encoding, byte, position, self._head) from error
-        except UnicodeEncodeError as error:
-            raise TextError(f"{name}: expected text, got half of a surrogate pair") from error
+        except UnicodeError as error:
+            raise TextError(f"{name}: expected {self._encoding} text, got: {error}") from error
+        utf8 = _without_halves(text, name, self._policy)
         self._position += len(data)
         if last:
             self._restart()
