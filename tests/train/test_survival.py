@@ -14,7 +14,7 @@ import torch
 from fusedrnn.train import checkpoint
 
 LIVES = Path(__file__).with_name("lives.py")
-KILLS = int(os.environ.get("FUSEDRNN_KILLS", "12"))
+KILLS = int(os.environ.get("FUSEDRNN_KILLS", "50"))
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
