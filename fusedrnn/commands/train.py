@@ -176,8 +176,8 @@ def _make_task(args: argparse.Namespace, corpus: text.Corpus) -> LanguageModelTa
             cut=args.cut,
             summed=args.loss == "sum",
             separator=separator,
-            documents=getattr(corpus, "documents", None),
-            valid_documents=getattr(corpus, "valid_documents", None),
+            documents=corpus.documents,
+            valid_documents=corpus.valid_documents,
             tokenizer=corpus.tokenizer,
             vocab=corpus.vocab,
         )

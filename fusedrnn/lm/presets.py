@@ -33,22 +33,23 @@ _ZAREMBA_SMALL: dict[str, Any] = {
     "decay_every": 1,
 }
 
-# Characters of a text of about a megabyte, on two cores in less than 40 minutes.
+# Characters of a text of about a megabyte: less than 1.55 nats held out, in less than 40 minutes on two
+# cores.
 _TINY_SHAKESPEARE: dict[str, Any] = {
     "tokens": "char",
     "valid_fraction": 0.1,
     "cell": "lstm",
     "hidden": 512,
     "layers": 1,
-    "embedding": 64,
-    "dropout": 0.5,
-    "batch": 50,
-    "steps": 100,
+    "embedding": 0,
+    "dropout": 0.3,
+    "batch": 32,
+    "steps": 64,
     "order": "sequential",
     "optimizer": "adam",
     "lr": 0.003,
     "clip": 1.0,
-    "epochs": 12,
+    "epochs": 9,
     "schedule": "cosine",
     "warmup": 50,
 }
