@@ -101,13 +101,12 @@ def _train(args: argparse.Namespace) -> int:
 def _introduce(args: argparse.Namespace, task: ForecastTask, path: Path) -> None:
     steps = sum(len(each) for each in task.series)
     count = f"{len(task.series)} series, " if len(task.series) > 1 else ""
-    parts = [
-        sum(getattr(cut, end) - (getattr(cut, begin) if begin else 0) for cut in task.cuts)
-        for begin, end in ((None, "valid"), ("valid", "test"), ("test", "end"))
-    ]
+    training = sum(cut.valid for cut in task.cuts)
+    validation = sum(cut.test - cut.valid for cut in task.cuts)
+    test = sum(cut.end - cut.test for cut in task.cuts)
     print(
-        f"data: {args.file}: {count}{steps:,} steps: {parts[0]:,} to train on, {parts[1]:,} to "
-        f"validate, {parts[2]:,} to test"
+        f"data: {args.file}: {count}{steps:,} steps: {training:,} to train on, {validation:,} to "
+        f"validate, {test:,} to test"
     )
     for each in task.series:
         off = None if each.times is None else uneven(each.times)

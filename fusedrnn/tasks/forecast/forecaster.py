@@ -13,7 +13,7 @@ import torch
 
 from fusedrnn.tasks.forecast.dates import short_time
 from fusedrnn.tasks.forecast.errors import SeriesError
-from fusedrnn.tasks.forecast.forecasts import forecast
+from fusedrnn.tasks.forecast.forecasts import forecast, point
 from fusedrnn.tasks.forecast.networks import Network, build
 from fusedrnn.tasks.forecast.prepare import Scaling, ready
 from fusedrnn.tasks.forecast.series import Floats, Series, Times, read_csv
@@ -131,8 +131,7 @@ class Forecaster:
         values = self.scaling.target[series.name].undo(out)
         times = None if series.times is None else series.times[len(series) :]
         quantiles = values if self.settings.levels else None
-        middle = values[:, values.shape[1] // 2]
-        return Forecast(series.name, times, middle, quantiles, self.settings.levels)
+        return Forecast(series.name, times, point(values), quantiles, self.settings.levels)
 
 
 def _series(tail: Mapping[str, Any]) -> Series:

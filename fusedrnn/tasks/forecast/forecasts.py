@@ -12,16 +12,19 @@ distribution that the quantiles describe, and the intervals are the quantiles of
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from fusedrnn.tasks.forecast.networks import Network, SequenceToSequence
+from fusedrnn.tasks.forecast.series import Floats
 from fusedrnn.tasks.forecast.windows import Batch, Windows
 
 STRATEGIES = ("rollout", "direct")
 
 Pick = Callable[[Tensor], Tensor]
+Values = TypeVar("Values", Tensor, Floats)
 
 
 @torch.no_grad()
@@ -58,7 +61,7 @@ def forecast(
             if strategy == "direct":
                 out = network(batch.past, batch.known)
             else:
-                pick = _drawing(levels, generator) if draws else _middle
+                pick = _drawing(levels, generator) if draws else point
                 out = _roll(network, batch, pick)
             out = out.transpose(0, 1).cpu()
             parts.append(_quantiles_of_paths(out, copies, levels) if draws else out)
@@ -70,14 +73,10 @@ def forecast(
     return out.sort(dim=2).values
 
 
-def _middle(out: Tensor) -> Tensor:
-    """``[B, Q]`` to the point forecast ``[B]``: the mean, or the middle quantile."""
-    return out[:, out.shape[1] // 2]
-
-
-def point(forecasts: Tensor) -> Tensor:
-    """The point forecast of ``[n, K, Q]``, ``[n, K]``."""
-    return forecasts[:, :, forecasts.shape[2] // 2]
+def point(values: Values) -> Values:
+    """The point forecast of ``[..., Q]``, ``[...]``: the mean, or the middle quantile."""
+    result: Values = values[..., values.shape[-1] // 2]
+    return result
 
 
 def _roll(network: Network, batch: Batch, pick: Pick) -> Tensor:
@@ -112,7 +111,7 @@ def _roll_decoder(network: SequenceToSequence, batch: Batch, pick: Pick) -> Tens
 def _picked(out: Tensor, pick: Pick) -> tuple[Tensor, Tensor]:
     """What is fed back ``[B]``, and what is shown: all of ``out``, or the value if it was drawn."""
     value = pick(out)
-    return value, out if pick is _middle else value.unsqueeze(1)
+    return value, out if pick is point else value.unsqueeze(1)
 
 
 def _drawing(levels: Sequence[float], generator: torch.Generator) -> Pick:

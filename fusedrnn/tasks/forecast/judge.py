@@ -11,7 +11,7 @@ import numpy as np
 from fusedrnn.tasks.forecast import metrics
 from fusedrnn.tasks.forecast.errors import SeriesError
 from fusedrnn.tasks.forecast.floors import Autoregression, persistence, seasonal
-from fusedrnn.tasks.forecast.forecasts import forecast
+from fusedrnn.tasks.forecast.forecasts import forecast, point
 from fusedrnn.tasks.forecast.series import Floats
 from fusedrnn.tasks.forecast.task import ForecastTask
 from fusedrnn.tasks.forecast.windows import Windows
@@ -83,7 +83,7 @@ def judge(task: ForecastTask, order: int | None = None, *, seed: int = 0) -> Jud
         ]
     )
     methods = _floors(task, owners, origins, floor)
-    methods["network"] = forecasts[:, :, forecasts.shape[2] // 2]
+    methods["network"] = point(forecasts)
     actual = _gather(task, owners, origins)
     scale = np.array(
         [

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusedrnn.tasks.forecast.forecaster import Forecast
-from fusedrnn.tasks.forecast.forecasts import forecast
+from fusedrnn.tasks.forecast.forecasts import forecast, point
 from fusedrnn.tasks.forecast.judge import shown_horizons
 from fusedrnn.tasks.forecast.series import Floats
 from fusedrnn.tasks.forecast.task import ForecastTask
@@ -70,10 +70,9 @@ class _Drawn:
             task.device,
         )  # fmt: skip
         out = forecast(task.model, windows, settings.strategy, settings.levels, seed=seed)
-        values = task.scaling.target[self.series.name].undo(out.double().numpy())
         self.origins: NDArray[np.int64] = windows.origins
-        self.values: Floats = values
-        self.point: Floats = values[:, :, values.shape[2] // 2]
+        self.values = task.scaling.target[self.series.name].undo(out.double().numpy())
+        self.point = point(self.values)
 
     def when(self, steps: NDArray[np.int64]) -> Any:
         return steps if self.series.times is None else self.series.times[steps]
