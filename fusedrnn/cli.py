@@ -51,6 +51,7 @@ class _SettingError(UserError, ValueError):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command with these arguments (None: those of the process); returns the exit code."""
     args = _build_parser().parse_args(argv)
+    args.words = sys.argv[1:] if argv is None else list(argv)  # to say how a run goes on
     run: Callable[[argparse.Namespace], int] = args.run
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show a character of a sample gets its number instead of an error.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from fusedrnn.train.progress import Progress
 from fusedrnn.train.settings import SCHEDULES, Settings
 from fusedrnn.train.task import Task
 
+_NOT_FLAGS = ("run", "command", "words")
 _FINITE = number(0.0, math.inf, high_excluded=True)
 
 
@@ -232,13 +232,13 @@ def run_training(
 
 
 def _config(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
-    values = {name: value for name, value in vars(args).items() if name not in ("run", "command")}
+    values = {name: value for name, value in vars(args).items() if name not in _NOT_FLAGS}
     return {**values, "lr": settings.lr, "device": str(args.device)}
 
 
 def _again(args: argparse.Namespace, folder: RunFolder) -> str:
     """The command that goes on with the run."""
-    words = [word for word in sys.argv[1:] if word not in ("--overwrite", "--resume")]
+    words = [word for word in args.words if word not in ("--overwrite", "--resume")]
     if args.out is None:
         words += ["--out", str(folder.path)]
     start = ["fusedrnn"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 from tqdm import tqdm
 
@@ -33,25 +34,21 @@ class Progress:
         self._epoch = 0
         self._count = 0
         self._drawn = time.monotonic()
-        self._bar = tqdm(
-            total=settings.epochs * self._updates(0),
-            mininterval=self._interval,
-            dynamic_ncols=True,
-            bar_format=_FORMAT,
-            disable=quiet,
-        )
+        self._quiet = quiet
+        self._bar: tqdm[Any] | None = None  # drawn from the first update on, not over an error
 
     def step(self, update: Update) -> None:
         """To be called after each update."""
-        if update.epoch != self._epoch:
-            self._start_epoch(update)
+        bar = self._start_epoch(update) if update.epoch != self._epoch else self._bar
+        if bar is None:
+            return
         self._count += update.count
         now = time.monotonic()
         if now - self._drawn >= self._interval:
             rate, self._count = self._count / (now - self._drawn), 0
             self._drawn = now
-            self._bar.set_postfix_str(self._describe(update, rate), refresh=False)
-        self._bar.update(update.update - self._bar.n)
+            bar.set_postfix_str(self._describe(update, rate), refresh=False)
+        bar.update(update.update - bar.n)
 
     def _describe(self, update: Update, rate: float) -> str:
         loss = update.loss
@@ -62,21 +59,29 @@ class Progress:
             [*shown, f"gradient norm {float(update.norm):.3g}", f"{rate:,.0f} {self._task.unit}/s"]
         )
 
-    def _start_epoch(self, update: Update) -> None:
-        epochs, per_epoch = self._settings.epochs, self._updates(update.epoch - 1)
-        if self._epoch:
-            # Epochs differ by an update now and then: taken for equal to this one, they end right.
-            self._bar.total = update.update - 1 + (epochs - update.epoch + 1) * per_epoch
+    def _start_epoch(self, update: Update) -> tqdm[Any]:
+        epochs = self._settings.epochs
+        per_epoch = -(-self._task.updates(update.epoch - 1) // self._settings.accumulate)
+        bar = self._bar
+        if bar is None:
+            bar = self._bar = tqdm(
+                total=epochs * per_epoch,
+                initial=update.update - 1,  # of a run that goes on
+                mininterval=self._interval,
+                dynamic_ncols=True,
+                bar_format=_FORMAT,
+                disable=self._quiet,
+            )
         else:
-            self._bar.n = self._bar.initial = update.update - 1  # a run that goes on
+            # Epochs differ by an update now and then: taken for equal to this one, they end right.
+            bar.total = update.update - 1 + (epochs - update.epoch + 1) * per_epoch
         self._epoch = update.epoch
-        self._bar.set_description(f"epoch {update.epoch}/{epochs}", refresh=False)
-
-    def _updates(self, epoch: int) -> int:
-        return -(-self._task.updates(epoch) // self._settings.accumulate)
+        bar.set_description(f"epoch {update.epoch}/{epochs}", refresh=False)
+        return bar
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()

@@ -1,0 +1,117 @@
+"""The flags of training: each reaches its setting, and a run that was broken off says how to go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from fusedrnn import cli
+from fusedrnn.commands import training_flags
+from fusedrnn.train import Settings
+from fusedrnn.train.progress import Progress
+
+TEXT = "the time traveller for so it will be convenient to speak of him\n" * 40
+FLAGS = ["train", "text.txt", "--hidden", "12", "--batch", "4", "--steps", "8", "--epochs", "3"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text(TEXT)
+
+
+def _settings(*words):
+    return training_flags.settings_of(cli._build_parser().parse_args(["train", *words]))
+
+
+def test_every_setting_has_its_flag():
+    flags = {
+        "epochs": 7,
+        "optimizer": "sgd",
+        "lr": 0.25,
+        "weight_decay": 0.5,
+        "schedule": "step",
+        "warmup": 3,
+        "decay": 0.125,
+        "decay_after": 4,
+        "decay_every": 2,
+        "plateau": 5,
+        "min_lr": 0.0625,
+        "clip": 2.0,
+        "clip_value": 3.0,
+        "accumulate": 6,
+        "patience": 8,
+        "seed": 9,
+        "save_every": 10.0,
+        "keep": 11,
+        "log_every": 12,
+        "samples": 13,
+    }
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in flags.items()]
+    got = asdict(_settings(*words, "--autocast", "--tensorboard"))
+    flags["save_every_s"] = flags.pop("save_every")
+    assert got == {**flags, "autocast": True, "tensorboard": True}
+    assert set(got) == set(asdict(Settings(epochs=1)))
+
+
+def test_without_flags_the_settings_are_the_librarys():
+    assert asdict(_settings()) == asdict(Settings(epochs=10, lr=0.006))
+
+
+def _lines(run):
+    timed = ("seconds", "tokens_per_s")
+    lines = Path(run, "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in timed} for line in lines]
+
+
+@pytest.mark.parametrize("out", [[], ["--out", "a run"]])
+def test_a_run_that_was_broken_off_says_how_to_go_on(monkeypatch, capsys, out):
+    assert cli.main([*FLAGS, "--out", "calm"]) == 0
+    step = Progress.step
+
+    def press(self, update):
+        step(self, update)
+        if update.update == 100:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "step", press)
+        assert cli.main([*FLAGS, *out]) == 130
+    printed = capsys.readouterr().out
+    run = out[1] if out else "runs/text-lstm"
+    assert "interrupted in epoch 2; the run is saved, go on with:" in printed
+    (line,) = [line for line in printed.splitlines() if line.startswith("fusedrnn train")]
+    assert cli.main(shlex.split(line)[1:]) == 0
+    assert _lines(run) == _lines("calm")
+
+
+def test_what_differs_is_named(capsys):
+    assert cli.main([*FLAGS, "--out", "run"]) == 0
+    capsys.readouterr()
+    for change, message in [
+        (["--lr", "0.5"], "lr: the run has 0.006, got 0.5"),
+        (["--hidden", "13"], "model.hidden: the run has 12, got 13"),
+        (["--batch", "5"], "batch: the run has 4, got 5"),
+        (["--seed", "1"], "seed: the run has 0, got 1"),
+    ]:
+        assert cli.main([*FLAGS, *change, "--out", "run", "--resume"]) == 1
+        error = capsys.readouterr().err.strip().splitlines()
+        assert len(error) == 1
+        assert message in error[0]
+    Path("text.txt").write_text(TEXT.replace("time", "tide"))
+    assert cli.main([*FLAGS, "--out", "run", "--resume"]) == 1
+    assert "text: the run has" in capsys.readouterr().err
+
+
+def test_resuming_needs_a_run(capsys):
+    assert cli.main([*FLAGS, "--resume"]) == 1
+    assert "--resume: expected the folder of a run with --out" in capsys.readouterr().err
+    assert cli.main([*FLAGS, "--resume", "--out", "none"]) == 1
+    assert "none: expected a run to go on with" in capsys.readouterr().err
+    assert not Path("none").exists()
