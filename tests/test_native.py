@@ -56,6 +56,12 @@ def test_cpu_kernels(programs, isa):
     assert failed == "0 failed"
 
 
+def test_text_encoder(programs):
+    passed, failed = run(programs / "encode_test", **FAILS).strip().splitlines()[-1].split(", ")
+    assert int(passed.split()[0]) > 0
+    assert failed == "0 failed"
+
+
 def test_no_weak_symbols():
     # The linker keeps one copy of a weak symbol: if that one was compiled for AVX-512, everybody runs it.
     folders = sorted((ROOT / "build").glob("cmake-*"), key=lambda p: p.stat().st_mtime)

@@ -188,10 +188,9 @@ def _make_task(args: argparse.Namespace, corpus: text.Corpus) -> LanguageModelTa
 
 
 def _floors(corpus: text.Corpus) -> dict[str, float]:
-    floors = {"unigram": lm.ngram_floor(corpus.train, 1)}
-    if corpus.tokenizer.name == "char":
-        floors["bigram"] = lm.ngram_floor(corpus.train, 2)
-    return floors
+    """Perplexities of the models that only count."""
+    losses = lm.floors(corpus.train, corpus.valid, len(corpus.vocab))
+    return {name: lm.perplexity(loss) for name, loss in losses.items()}
 
 
 def _describe(args: argparse.Namespace) -> str:

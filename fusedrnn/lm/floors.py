@@ -12,7 +12,7 @@ from fusedrnn.lm.ngram import Array, KneserNey, Laplace, NGrams, as_indices
 from fusedrnn.text.errors import TextError
 from fusedrnn.text.passes import Sizes
 
-MOST_TOKENS = 5_000_000
+MOST_TOKENS = 2_000_000
 LONGEST = 12
 _HELD_OUT = 0.1
 

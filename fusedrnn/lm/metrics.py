@@ -43,6 +43,7 @@ def ngram_floor(ids: Tensor, n: int) -> float:
     """
     if n < 1 or len(ids) < n:
         raise TextError(f"expected n of at least 1 and n tokens or more, got {n} and {len(ids)}")
+    ids = ids.long()  # the smaller unsigned types lack some of what follows
     # Give each run of n - 1 tokens a number, then each run of n; grow both one token at a time.
     length = len(ids) - n + 1
     context = torch.zeros(length, dtype=torch.int64)

@@ -56,7 +56,7 @@ def plot_curves(
             x, y = zip(*points, strict=True)
             last = f"{what} (last {y[-1]:.4g})"
             axes.plot(x, y, color=colour, marker=dots, markersize=3.5, label=last)
-    shades = ("0.35", "0.6", "0.75")
+    shades = ("0.75", "0.6", "0.45", "0.2")
     for shade, (name, value) in zip(shades, (floors or {}).items(), strict=False):
         axes.axhline(value, color=shade, linestyle="--", linewidth=1, label=f"{name} ({value:.4g})")
     if logarithmic:
