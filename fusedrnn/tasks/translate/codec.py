@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from fusedrnn.errors import UserError
 from fusedrnn.tasks.translate.pairs import prepare
+from fusedrnn.text.bpe import BPETokenizer
+from fusedrnn.text.tokenize import from_description
 from fusedrnn.text.vocab import Vocab
 
 UNKNOWN, PADDING, START, END = range(4)
@@ -74,58 +76,36 @@ class Characters:
 
 
 class Pieces(Words):
-    """Prepared sentences in pieces of words, by byte-pair encoding (Sennrich et al.,
-    arXiv:1508.07909).
+    """Prepared sentences in pieces of words, by byte-pair encoding.
 
     Args:
-        model: a trained tokenizer of Hugging Face's `tokenizers`, as its own JSON.
-
-    Raises:
-        CodecError: without the package (``pip install 'fusedrnn[bpe]'``), or another text.
+        tokenizer: trained on prepared sentences, each with a space before it, so that a word has
+            the same pieces wherever it stands.
     """
 
-    def __init__(self, model: str) -> None:
-        self._model = model
-        try:
-            self._tokenizer = _tokenizers().Tokenizer.from_str(model)
-        except CodecError:
-            raise
-        except Exception as error:  # the package raises no class of its own
-            raise CodecError(f"bpe: expected a trained tokenizer, got: {error}") from error
+    def __init__(self, tokenizer: BPETokenizer) -> None:
+        self._tokenizer = tokenizer
 
     @classmethod
     def train(cls, texts: Iterable[str], size: int) -> Pieces:
-        """Learns at most ``size`` pieces from prepared sentences; a word's first piece begins with
-        ``"▁"``."""
-        package = _tokenizers()
-        tokenizer = package.Tokenizer(package.models.BPE())
-        tokenizer.pre_tokenizer = package.pre_tokenizers.Metaspace()
-        trainer = package.trainers.BpeTrainer(vocab_size=size, show_progress=False)
-        tokenizer.train_from_iterator(texts, trainer)
-        return cls(tokenizer.to_str())
+        """Learns at most ``size`` pieces from prepared sentences.
+
+        Raises:
+            TextError: without `tokenizers` (``pip install 'fusedrnn[bpe]'``), or a size below 257.
+        """
+        return cls(BPETokenizer(size=size).trained(f" {text}" for text in texts))
 
     def tokenize(self, text: str) -> Sequence[str]:
-        tokens: list[str] = self._tokenizer.encode(text).tokens
-        return tokens
+        return self._tokenizer.tokenize(f" {text}")
 
     def join(self, tokens: Sequence[str]) -> str:
-        return "".join(tokens).replace("▁", " ").strip()
+        return self._tokenizer.join(tokens).strip()
 
     def inventory(self) -> list[str]:
-        return sorted(self._tokenizer.get_vocab())  # new words fall into pieces that old ones hid
+        return self._tokenizer.entries() or []
 
     def describe(self) -> dict[str, Any]:
-        return {"tokens": "bpe", "bpe": self._model}
-
-
-def _tokenizers() -> Any:
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise CodecError(
-            "no byte-pair encoding: it needs tokenizers (pip install 'fusedrnn[bpe]')"
-        ) from error
-    return tokenizers
+        return {"tokens": "bpe", "bpe": self._tokenizer.describe()}
 
 
 class Codec:
@@ -155,7 +135,7 @@ class Codec:
             size: the most pieces that byte-pair encoding learns.
 
         Raises:
-            CodecError: another name; see `Pieces` too.
+            CodecError: another name; TextError: see `Pieces`.
         """
         bpe = tokens == "bpe"
         texts = map(Words().text, sentences)
@@ -182,6 +162,11 @@ class Codec:
         """The sentence of these tokens."""
         return self._units.join(self.vocab.decode(indices))
 
+    def labels(self, indices: Iterable[int]) -> list[str]:
+        """Each token by itself, to be shown."""
+        tokens = self.vocab.decode(indices)
+        return [token if token in _MARKS else self._units.join([token]) for token in tokens]
+
     def unknown(self, sentence: str) -> list[str]:
         """The sentence's tokens that the vocabulary does not have, in order."""
         tokens = self._units.tokenize(self.text(sentence))
@@ -205,7 +190,10 @@ TOKENS = ("word", "char", "bpe")
 def _units(data: Mapping[str, Any]) -> Units:
     name = data.get("tokens")
     if name == "bpe":
-        return Pieces(str(data.get("bpe")))
+        tokenizer = from_description(data.get("bpe", {}))
+        if not isinstance(tokenizer, BPETokenizer):
+            raise CodecError(f"bpe: expected a tokenizer of that name, got {tokenizer!r}")
+        return Pieces(tokenizer)
     if name not in TOKENS:
         raise CodecError(f"tokens: expected one of {', '.join(TOKENS)}, got {name!r}")
     return Words() if name == "word" else Characters()

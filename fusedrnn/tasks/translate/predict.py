@@ -97,9 +97,7 @@ class Translator:
         inputs, _ = pad([[START, *hypothesis.tokens]], self._device)
         with self._evaluating():
             weights = self.model.attend(source, lengths, inputs)[0]
-        return Attended(
-            self.source.vocab.decode(indices), self.target.vocab.decode(written), weights.cpu()
-        )
+        return Attended(self.source.labels(indices), self.target.labels(written), weights.cpu())
 
     def describe(self) -> dict[str, Any]:
         """Everything but the parameters, in JSON's own types."""

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusedrnn.errors import UserError
 from fusedrnn.tasks.translate.codec import END, TOKENS, UNKNOWN, Codec, CodecError
 
 SENTENCES = ["Go.", "Va\u202f!", "j'ai perdu .", "I am home, Tom!", "go on"]
@@ -62,11 +63,19 @@ def test_long_sentences_are_cut():
 
 
 def test_pieces_grow_with_their_number():
-    few, many = _codec("bpe", size=30), _codec("bpe", size=80)
-    assert len(few) <= 30 + 4
+    few, many = _codec("bpe", size=258), _codec("bpe", size=300)
+    assert len(few) <= 258 + 4
     assert len(few) < len(many)
     assert len(few.encode("j'ai perdu .")) > len(many.encode("j'ai perdu ."))
-    assert many.unknown("paid arum") == []  # no such word, but all of its letters
+    assert many.unknown("déjà vu") == []  # no such words or letters, but their bytes
+    assert many.decode(many.encode("déjà vu")[:-1]) == "déjà vu"
+
+
+@pytest.mark.parametrize("tokens", TOKENS)
+def test_tokens_are_shown_as_text(tokens):
+    codec = _codec(tokens)
+    labels = codec.labels(codec.encode("go"))
+    assert "".join(labels) == "go<eos>"
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=12))
@@ -80,7 +89,13 @@ def test_any_text_can_be_read(sentence):
 
 @pytest.mark.parametrize(
     "data",
-    [{}, {"tokens": "word"}, {"tokens": "runes", "vocab": {}}, {"tokens": "bpe", "vocab": {}}],
+    [
+        {},
+        {"tokens": "word"},
+        {"tokens": "runes", "vocab": {}},
+        {"tokens": "bpe", "vocab": {}},
+        {"tokens": "bpe", "bpe": {"name": "char", "filter": "none"}, "vocab": {}},
+    ],
     ids=str,
 )
 def test_other_descriptions_are_refused(data):
@@ -97,5 +112,5 @@ def test_a_vocabulary_without_the_marks_is_refused():
 
 def test_without_tokenizers_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(CodecError, match=r"pip install 'fusedrnn\[bpe\]'"):
+    with pytest.raises(UserError, match=r"pip install 'fusedrnn\[bpe\]'"):
         Codec.build(SENTENCES, "bpe")
