@@ -1,6 +1,6 @@
 // Python tensors as pointers, sizes and strides, by way of the table of C functions that a tensor type publishes as
-// __dlpack_c_exchange_api__ (DLPack 1.2; torch from 2.10). That table is a stable ABI of its own: nothing here binds to
-// a version of torch. https://dmlc.github.io/dlpack/latest/c_api.html
+// __dlpack_c_exchange_api__ (DLPack 1.3; older versions of torch have none). That table is a stable ABI of its own:
+// nothing here binds to a version of torch. https://dmlc.github.io/dlpack/latest/c_api.html
 #pragma once
 #include <Python.h>
 
