@@ -1,5 +1,5 @@
-// fusedrnn._C: everything native that is not a tensor op. Touches no tensor, so it binds to no
-// torch version.
+// fusedrnn._C: everything native that is not a tensor op. Binds to no torch version: it sees tensors by DLPack's C
+// functions alone (tensor_view.h).
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
