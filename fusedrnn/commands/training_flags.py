@@ -13,12 +13,13 @@ from fusedrnn.errors import UserError
 from fusedrnn.train import distributed
 from fusedrnn.train.about import about
 from fusedrnn.train.folder import RunFolder
-from fusedrnn.train.loop import Result, train
+from fusedrnn.train.loop import train
 from fusedrnn.train.optim import LEARNING_RATES, OPTIMIZERS, learning_rate
 from fusedrnn.train.plot import PlotUnavailableError, plot_curves
 from fusedrnn.train.progress import Progress
 from fusedrnn.train.settings import SCHEDULES, Settings
 from fusedrnn.train.task import Task
+from fusedrnn.train.trainer import Result
 
 _NOT_FLAGS = ("run", "command", "words")
 _FINITE = number(0.0, math.inf, high_excluded=True)

@@ -20,8 +20,8 @@ from fusedrnn.lm.evaluation import evaluate
 from fusedrnn.lm.model import State, detach
 from fusedrnn.lm.task import LanguageModelTask
 from fusedrnn.train.gradients import clip as clip_gradients
-from fusedrnn.train.loop import Trainer
 from fusedrnn.train.settings import Settings
+from fusedrnn.train.trainer import Trainer
 from fusedrnn.train.update import trained_parameters
 from fusedrnn.train.watch import DivergedError, Update
 

@@ -2,11 +2,12 @@
 
 from fusedrnn.train.checkpoint import CheckpointError
 from fusedrnn.train.folder import RunExistsError, RunFolder
-from fusedrnn.train.loop import Result, Trainer, train
+from fusedrnn.train.loop import train
 from fusedrnn.train.progress import Progress
 from fusedrnn.train.saver import ResumeError, SaveError
 from fusedrnn.train.settings import Settings, SettingsError
 from fusedrnn.train.task import Step, Task
+from fusedrnn.train.trainer import Result, Trainer
 from fusedrnn.train.watch import DivergedError, Update
 
 __all__ = [

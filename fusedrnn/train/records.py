@@ -6,11 +6,11 @@ from typing import Any
 
 from fusedrnn.train import distributed
 from fusedrnn.train.folder import RunFolder
-from fusedrnn.train.metrics import MetricsFile
+from fusedrnn.train.metrics import MetricsFile, perplexity
 from fusedrnn.train.settings import Settings
 from fusedrnn.train.state import Position
 from fusedrnn.train.task import Task
-from fusedrnn.train.watch import Update
+from fusedrnn.train.watch import Sums, Update
 
 
 class Records:
@@ -73,3 +73,25 @@ class Records:
         for file in (self._metrics, self._steps, self._texts, self._board):
             if file is not None:
                 file.close()
+
+
+def epoch_record(task: Task, position: Position, own: Sums) -> dict[str, Any]:
+    """The entry of an epoch that is over, without what `Task.evaluate` adds.
+
+    Args:
+        own: the sums of this process; the norms are those of all.
+    """
+    total, count = distributed.summed([own.total, float(own.count)])
+    loss = total / count
+    shown = {"perplexity": perplexity(loss)} if task.perplexity else {}
+    return {
+        "epoch": position.epoch + 1,
+        "loss": loss,
+        **shown,
+        task.unit: int(count),
+        "seconds": own.seconds,
+        f"{task.unit}_per_s": count / own.seconds,
+        "grad_norm": own.norm / own.updates,
+        "largest_grad_norm": own.largest_norm,
+        "lr": position.rate,
+    }

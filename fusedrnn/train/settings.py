@@ -96,12 +96,13 @@ class Settings:
     def differences(self, saved: dict[str, Any]) -> list[str]:
         """What a run with the settings ``saved`` cannot take over from these, one line each."""
         free = _FREE[1:] if self.schedule == "cosine" else _FREE  # which ends with the last epoch
-        now = {field.name: getattr(self, field.name) for field in fields(self)}
-        return [
-            f"{name}: the run has {saved.get(name)!r}, got {value!r}"
-            for name, value in now.items()
-            if name not in free and saved.get(name) != value
-        ]
+        found = []
+        for field in fields(self):
+            # A run of before a setting was there had what is now its default.
+            before, now = saved.get(field.name, field.default), getattr(self, field.name)
+            if field.name not in free and before != now:
+                found.append(f"{field.name}: the run has {before!r}, got {now!r}")
+        return found
 
 
 _WHOLE = {

@@ -109,9 +109,11 @@ def differences(saved: Any, now: Any, path: str = "") -> list[str]:
         for key in keys:
             found += differences(saved.get(key), now.get(key), f"{path}.{key}" if path else key)
         return found
-    if isinstance(saved, list) and isinstance(now, list) and len(saved) == len(now):
+    if isinstance(saved, list) and isinstance(now, list):
         found = []
-        for i, (one, other) in enumerate(zip(saved, now, strict=True)):
+        if len(saved) != len(now):
+            found.append(f"{path}: the run has {len(saved)} entries, got {len(now)}")
+        for i, (one, other) in enumerate(zip(saved, now, strict=False)):
             if one != other:
                 found += differences(one, other, f"{path}[{i}]")
         return found
@@ -119,7 +121,5 @@ def differences(saved: Any, now: Any, path: str = "") -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return f"a list of {len(value)}"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

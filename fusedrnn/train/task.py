@@ -1,6 +1,6 @@
 """What a task brings to the training loop: its data, its model and its metric.
 
-The loop (`fusedrnn.train.loop`) knows nothing of texts or series: it asks a task for batches, hands
+The loop (`fusedrnn.train.trainer`) knows nothing of texts or series: it asks a task for batches, hands
 each to `Task.loss`, differentiates what comes back, and asks for `Task.evaluate` after an epoch.
 """
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import resource
 import stat
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -22,6 +24,7 @@ from fusedrnn.train import (
     train,
 )
 from fusedrnn.train.metrics import MetricsFile, read_metrics
+from fusedrnn.train.state import differences
 
 
 class Killed(BaseException):
@@ -188,6 +191,38 @@ def test_another_run(make_task, tmp_path, task, settings, message):
     with pytest.raises(ResumeError, match=message):
         train(make_task(**task), _settings(**settings), folder, resume=True)
     assert {path.name: path.read_bytes() for path in folder.files if path.exists()} == before
+
+
+def test_settings_that_came_later_do_not_part_a_run_from_its_checkpoint():
+    saved = {name: value for name, value in asdict(_settings()).items() if name != "decay"}
+    assert _settings().differences(saved) == []
+    assert _settings(decay=0.9).differences(saved) == ["decay: the run has 0.5, got 0.9"]
+
+
+def test_differences_name_what_differs():
+    saved = {"a": 1, "b": {"c": ["x", "y"], "d": None}}
+    assert differences(saved, copy.deepcopy(saved)) == []
+    now = {"a": 1, "b": {"c": ["x", "z", "w"]}, "e": 2}
+    assert differences(saved, now) == [
+        "b.c: the run has 2 entries, got 3",
+        "b.c[1]: the run has 'y', got 'z'",
+        "e: the run has None, got 2",
+    ]
+
+
+def test_a_checkpoint_that_lacks_a_part_of_the_run(make_task, tmp_path):
+    folder = _folder(tmp_path / "run")
+    train(make_task(), _settings(), folder)
+    found = checkpoint.read(folder.checkpoint, "running sums", training=True)
+    tensors = {name: t for name, t in found.training.tensors.items() if name != "random.cpu"}
+    training = checkpoint.Training(tensors, found.training.state)
+    checkpoint.write(folder.checkpoint, replace(found, training=training))
+    with pytest.raises(CheckpointError, match=r"expected a whole checkpoint, got.*cpu"):
+        train(make_task(), _settings(), folder, resume=True)
+    model = {name: t for name, t in found.model.items() if name != "head.bias"}
+    checkpoint.write(folder.checkpoint, replace(found, model=model))
+    with pytest.raises(CheckpointError, match=r"expected a whole checkpoint, got.*head.bias"):
+        train(make_task(), _settings(), folder, resume=True)
 
 
 def test_another_model_or_kind(make_task, tmp_path):
