@@ -9,7 +9,14 @@ from typing import Any
 from fusedrnn.commands import label_flags, training_flags
 from fusedrnn.commands.flags import command, device, whole
 from fusedrnn.tasks.label import ClassifyTask, LabelError, Labeller
-from fusedrnn.tasks.label.data import check_labels, check_texts, label_names, read_examples, split
+from fusedrnn.tasks.label.data import (
+    check_labels,
+    check_texts,
+    is_named,
+    label_names,
+    read_examples,
+    split,
+)
 from fusedrnn.tasks.label.files import Example, read_labelled, read_texts
 from fusedrnn.tasks.label.metrics import majority_floor
 from fusedrnn.tasks.label.model import POOLS
@@ -129,7 +136,7 @@ def run_predict(args: argparse.Namespace) -> int:
 
 def _learn(args: argparse.Namespace, train: list[Example]) -> Reader:
     """The reader, learnt from the training part, every text of which it can read."""
-    if args.tokens == "number" or args.file == "digits":
+    if args.tokens == "number" or is_named(args.file):
         check_texts(args.file, train, NumberReader(0.0, 1.0))
         return NumberReader.learn(example.text for example in train)
     texts = [example.text for example in train]

@@ -51,11 +51,14 @@ def label_names(labels: Iterable[str], path: str | Path) -> list[str]:
     return names
 
 
+def is_named(path: str) -> bool:
+    """Whether this is one of `NAMED`, and not a file."""
+    return path in NAMED and not Path(path).exists()
+
+
 def read_examples(path: str) -> list[Example]:
     """The examples of a file, or of one of `NAMED`. Raises as `read_labelled`."""
-    if path in NAMED and not Path(path).exists():
-        return digits()
-    return read_labelled(path)
+    return digits() if is_named(path) else read_labelled(path)
 
 
 def digits() -> list[Example]:

@@ -103,7 +103,8 @@ class SequenceLabeller(nn.Module):
         cell: a key of `fusedrnn.lm.model.CELLS`.
         hidden, layers: units a layer and direction, recurrent layers.
         bidirectional: whether a second direction reads from the end.
-        dropout: probability of dropping an input feature, an output of a layer or of the pool.
+        dropout: probability of dropping an entry of an embedding, of a layer's output or of the
+            pool's.
 
     Layers start as torch.nn's do, embeddings normal with deviation 0.1; `fusedrnn.init.initialise`
     gives the recurrent layers other values.
@@ -159,6 +160,8 @@ class SequenceLabeller(nn.Module):
             dropout=dropout if layers > 1 else 0.0,
         )
         self.dropout = nn.Dropout(dropout)
+        # Numbers and indices mean something each; an embedding spreads its meaning.
+        self._drops_inputs = inputs["kind"] == "words" or bool(inputs.get("embedding"))
         self.head = nn.Linear(hidden * (2 if bidirectional else 1), outputs)
 
     def forward(self, inputs: Any, lengths: Tensor | None = None) -> Tensor:
@@ -170,7 +173,7 @@ class SequenceLabeller(nn.Module):
                 steps mean nothing.
         """
         features = self.inputs(inputs)
-        if features.is_floating_point():
+        if self._drops_inputs:
             features = self.dropout(features)
         y, state = self.rnn(features, lengths=lengths)
         if self.pool == "last":

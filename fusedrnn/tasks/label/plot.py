@@ -29,7 +29,7 @@ def plot_confusion(path: str | Path, scores: Scores, title: str) -> None:
 
     classes = len(scores.labels)
     side = min(12.0, 2.4 + 0.36 * classes)
-    figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+    figure = Figure(figsize=(side + 1.0, side), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     shares = (scores.matrix / scores.matrix.sum(1, keepdim=True).clamp(min=1)).numpy()
@@ -48,5 +48,5 @@ def plot_confusion(path: str | Path, scores: Scores, title: str) -> None:
                     axes.text(
                         column, row, str(count), ha="center", va="center", fontsize=6, color=colour
                     )
-    figure.colorbar(image, ax=axes, shrink=0.7, label="share of the row")
+    figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, label="share of the row")
     figure.savefig(path, dpi=110)
