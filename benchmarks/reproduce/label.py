@@ -67,7 +67,7 @@ def _memory(
 
 
 _DIGITS = "classify train digits --no-bidirectional --dropout 0 --epochs 20"
-_CHRONO = {"initialisation": "chrono", "longest": 200}  # steps; copying at T = 100 spans 110
+_CHRONO = {"initialisation": "chrono"}
 
 TABLE: list[tuple[str, Callable[[], Row]]] = [
     (
@@ -81,8 +81,14 @@ TABLE: list[tuple[str, Callable[[], Row]]] = [
     ),
     ("adding T=200, GRU", _memory("adding", 200, "gru", 40, 0.01, "< 0.01")),
     ("adding T=200, LSTM", _memory("adding", 200, "lstm", 60, 0.01, "< 0.01")),
-    ("adding T=200, LSTM chrono", _memory("adding", 200, "lstm", 40, 0.01, "< 0.01", **_CHRONO)),
+    (
+        "adding T=200, LSTM chrono",
+        _memory("adding", 200, "lstm", 40, 0.01, "< 0.01", **_CHRONO, longest=200),
+    ),
     ("adding T=200, tanh Elman", _memory("adding", 200, "elman", 40, 0.01, "not solved")),
     ("copying T=100, GRU", _memory("copying", 100, "gru", 30, 0.1)),
-    ("copying T=100, GRU chrono", _memory("copying", 100, "gru", 40, 0.1, "< 0.1733", **_CHRONO)),
+    (
+        "copying T=100, GRU chrono",
+        _memory("copying", 100, "gru", 40, 0.1, "< 0.1733", **_CHRONO, longest=120),
+    ),
 ]
