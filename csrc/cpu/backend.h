@@ -1,5 +1,7 @@
 // The CPU backend: one source compiled once per instruction set, and the choice between them. Torch-free.
 #pragma once
+#include <cstddef>
+
 #include "../layer.h"
 
 namespace fusedrnn::cpu {
@@ -25,6 +27,10 @@ struct Kernels {
   // One streaming step (T = 1) of few rows, without packing the weights. False, with nothing done, for a call that
   // `forward` serves better or that it alone can serve.
   bool (*step)(const ForwardArgs&, const Threads&);
+  // `forward` in memory of the caller's: forward_bytes many, aligned to 64 bytes. packed: they are as a call with the
+  // same weights, sizes and threads left them, and nothing is packed again. Not for half types.
+  size_t (*forward_bytes)(const ForwardArgs&, const Threads&);
+  void (*forward_again)(const ForwardArgs&, const Threads&, char* block, bool packed);
   // Generation (generate.h) of few rows. False, with nothing done, for more rows.
   bool (*generate_rows)(const GenerateArgs&, const Threads&);
   // The logits of the tokens begin .. end-1 for all rows of h, h_ld apart, to rows ld apart.

@@ -13,6 +13,8 @@
 namespace fusedrnn::cpu::FUSEDRNN_ISA {
 
 void forward(const ForwardArgs& a, const Threads& threads);
+size_t forward_bytes(const ForwardArgs& a, const Threads& threads);
+void forward_again(const ForwardArgs& a, const Threads& threads, char* block, bool packed);
 void backward(const BackwardArgs& a, const Threads& threads);
 bool step(const ForwardArgs& a, const Threads& threads);
 bool generate_rows(const GenerateArgs& a, const Threads& threads);

@@ -23,7 +23,8 @@ struct Forward {
   const Panels panels, out_panels;  // of units, and of the P outputs of a projection
   Schedule rows;
   int64_t chunk_steps, x_width;
-  bool by_table;  // token ids are looked up in a table of finished input projections
+  bool packed = false;  // the scratch holds the weights already, from a call like this one
+  bool by_table;        // token ids are looked up in a table of finished input projections
 
   // Scratch. Weights in the storage's float form (half types only), packed weights, states.
   T *w_ih, *w_hh, *w_hr, *b_ih, *b_hh, *h0, *c0, *x_chunk;

@@ -1,9 +1,12 @@
-// Generation through the calls of the layers, for the rows that isa_generate.cpp leaves.
+// Generation through the forward pass of the layers, whose weights stay packed, for the rows that isa_generate.cpp
+// leaves.
 #include "generate.h"
 
 #include <cmath>
 #include <cstring>
 #include <vector>
+
+#include "scratch.h"
 
 namespace fusedrnn::cpu {
 namespace {
@@ -24,6 +27,7 @@ struct Loop {
   std::vector<double> top = std::vector<double>(n.B * h_ld), logits = std::vector<double>(n.B * v_ld),
                       scores = std::vector<double>(v_ld), weights = std::vector<double>(v_ld);
   std::vector<char> mark = std::vector<char>(v_ld);
+  std::vector<char*> blocks = {};  // of the layers: scratch with the packed weights
 
   void widen_top(const char* last) {
     for (int64_t b = 0; b < n.B; b++)
@@ -68,24 +72,30 @@ struct Loop {
   }
 
   // The layers read the tokens; the states in a.h, a.c go on.
-  void read() {
+  void read(int64_t s) {
     if (a.embedding)
       for (int64_t b = 0; b < n.B; b++)
         std::memcpy(x.data() + b * n.I * element, static_cast<const char*>(a.embedding) + token[b] * n.I * element,
                     n.I * element);
     for (int64_t l = 0; l < a.count; l++) {
-      ForwardArgs f = a.layers[l];
-      f.ids = l == 0 && !a.embedding ? token.data() : nullptr;
-      f.x = l > 0 ? y[(l - 1) & 1].data() : a.embedding ? x.data() : nullptr;
-      f.h0 = static_cast<const char*>(a.h) + l * state;
-      f.c0 = a.c ? static_cast<const char*>(a.c) + l * state : nullptr;
-      f.h_n = h.data() + l * state;
-      f.c_n = a.c ? c.data() + l * state : nullptr;
+      ForwardArgs f = layer(l);
       f.y = y[l & 1].data();
-      if (!kernels.step(f, threads)) kernels.forward(f, threads);
+      kernels.forward_again(f, threads, blocks[l], s > 0);
     }
     std::memcpy(a.h, h.data(), h.size());
     if (a.c) std::memcpy(a.c, c.data(), c.size());
+  }
+
+  // The call of a layer; y is free.
+  ForwardArgs layer(int64_t l) {
+    ForwardArgs f = a.layers[l];
+    f.ids = l == 0 && !a.embedding ? token.data() : nullptr;
+    f.x = l > 0 ? y[(l - 1) & 1].data() : a.embedding ? x.data() : nullptr;
+    f.h0 = static_cast<const char*>(a.h) + l * state;
+    f.c0 = a.c ? static_cast<const char*>(a.c) + l * state : nullptr;
+    f.h_n = h.data() + l * state;
+    f.c_n = a.c ? c.data() + l * state : nullptr;
+    return f;
   }
 
   void run() {
@@ -96,8 +106,23 @@ struct Loop {
         for (int64_t i = (s + 1) * n.B; i < a.steps * n.B; i++) a.logprobs[i] = std::nan("");
         return;
       }
-      read();
+      read(s);
     }
+  }
+
+  // Hands out the layers' memory; with a block of nothing it only counts.
+  size_t place(char* block) {
+    Arena arena(block);
+    blocks.clear();
+    for (int64_t l = 0; l < a.count; l++)
+      blocks.push_back(arena.take<char>(static_cast<int64_t>(kernels.forward_bytes(layer(l), threads))));
+    return arena.used();
+  }
+
+  static void use(void* self, char* block) {
+    Loop& l = *static_cast<Loop*>(self);
+    l.place(block);
+    l.run();
   }
 };
 
@@ -106,7 +131,7 @@ struct Loop {
 void generate(const GenerateArgs& a, const Threads& threads) {
   if (kernels().generate_rows(a, threads)) return;
   Loop loop{a, kernels(), threads};
-  loop.run();
+  with_scratch(loop.place(nullptr), Loop::use, &loop);
 }
 
 }  // namespace fusedrnn::cpu

@@ -20,6 +20,8 @@ namespace fusedrnn::cpu {
 #define FUSEDRNN_DECLARE(name, space, supported)                                      \
   namespace space {                                                                   \
   void forward(const ForwardArgs&, const Threads&);                                   \
+  size_t forward_bytes(const ForwardArgs&, const Threads&);                           \
+  void forward_again(const ForwardArgs&, const Threads&, char*, bool);                \
   void backward(const BackwardArgs&, const Threads&);                                 \
   bool step(const ForwardArgs&, const Threads&);                                      \
   bool generate_rows(const GenerateArgs&, const Threads&);                            \
@@ -31,7 +33,15 @@ FUSEDRNN_ISAS(FUSEDRNN_DECLARE)
 namespace {
 
 #define FUSEDRNN_ENTRY(name, space, supported) \
-  {name, space::forward, space::backward, space::step, space::generate_rows, space::head, space::draw},
+  {name,                                       \
+   space::forward,                             \
+   space::backward,                            \
+   space::step,                                \
+   space::forward_bytes,                       \
+   space::forward_again,                       \
+   space::generate_rows,                       \
+   space::head,                                \
+   space::draw},
 constexpr Kernels kSets[] = {FUSEDRNN_ISAS(FUSEDRNN_ENTRY)};
 constexpr int kSetCount = sizeof(kSets) / sizeof(kSets[0]);
 

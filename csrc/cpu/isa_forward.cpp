@@ -190,15 +190,15 @@ void Forward<T>::chunk_by_parts(Member& m, int d, int64_t s0, int64_t s1) {
 template <class T>
 void Forward<T>::run(Member& m) {
   for (int d = 0; d < n.D; d++) {
-    if (half && m.enter()) {
+    if (half && !packed && m.enter()) {
       widen(d, m.rank(), m.size());
       m.leave();
     }
-    if (m.enter()) {
+    if (!packed && m.enter()) {
       pack(d, m.rank(), m.size());
       m.leave();
     }
-    if (by_table && m.enter()) {
+    if (by_table && !packed && m.enter()) {
       fill_table(d, m.rank(), m.size());
       m.leave();
     }
@@ -222,32 +222,56 @@ struct Call {
   const ForwardArgs& args;
   const Threads& threads;
   Split split;
+  bool packed = false;
   static void use(void* self, char* block) {
     const Call& c = *static_cast<Call*>(self);
     Arena arena(block);
     Forward<T> layer(c.args, c.split, arena);
     layer.rows.fill();
+    layer.packed = c.packed;
     const int limit = useful_threads(layer.n, layer.G, ceil_div(layer.n.H, kLanes<T>), sizeof(T), c.split);
     run_team(c.threads, limit, Forward<T>::work, &layer);
   }
 };
 
 template <class T>
-void run_forward(const ForwardArgs& a, const Threads& threads) {
-  const CellOps<T>& ops = cell_ops<T>(a.cell);
+Call<T> call_of(const ForwardArgs& a, const Threads& threads) {
   const int limit = threads.count < kMaxTeam ? threads.count : kMaxTeam;
-  Call<T> call = {a, threads, choose_split(a.n, ops.G, ceil_div(a.n.H, kLanes<T>), sizeof(T), limit)};
+  return {a, threads, choose_split(a.n, cell_ops<T>(a.cell).G, ceil_div(a.n.H, kLanes<T>), sizeof(T), limit)};
+}
+
+template <class T>
+size_t bytes_of(const Call<T>& call) {
   Arena measure(nullptr);
-  {
-    Forward<T> sizes(a, call.split, measure);
-  }
-  with_scratch(measure.used(), Call<T>::use, &call);
+  Forward<T> sizes(call.args, call.split, measure);
+  return measure.used();
+}
+
+template <class T>
+void run_forward(const ForwardArgs& a, const Threads& threads) {
+  Call<T> call = call_of<T>(a, threads);
+  with_scratch(bytes_of(call), Call<T>::use, &call);
+}
+
+template <class T>
+void run_again(const ForwardArgs& a, const Threads& threads, char* block, bool packed) {
+  Call<T> call = call_of<T>(a, threads);
+  call.packed = packed;
+  Call<T>::use(&call, block);
 }
 
 }  // namespace
 
 void forward(const ForwardArgs& a, const Threads& threads) {
   a.dtype == DType::f64 ? run_forward<double>(a, threads) : run_forward<float>(a, threads);
+}
+
+size_t forward_bytes(const ForwardArgs& a, const Threads& threads) {
+  return a.dtype == DType::f64 ? bytes_of(call_of<double>(a, threads)) : bytes_of(call_of<float>(a, threads));
+}
+
+void forward_again(const ForwardArgs& a, const Threads& threads, char* block, bool packed) {
+  a.dtype == DType::f64 ? run_again<double>(a, threads, block, packed) : run_again<float>(a, threads, block, packed);
 }
 
 }  // namespace fusedrnn::cpu::FUSEDRNN_ISA

@@ -13,7 +13,6 @@
 namespace fusedrnn::cpu::FUSEDRNN_ISA {
 namespace {
 
-constexpr int64_t kFewRows = 4;                 // fewer than this, as in isa_step.cpp
 constexpr int64_t kWeightsPerThread = 1 << 16;  // elements below which a second thread costs more than it brings
 constexpr int64_t kLargestTable = 64 << 20;     // bytes
 constexpr int64_t kHeadBlock = kLanes<double>;

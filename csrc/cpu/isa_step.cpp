@@ -6,36 +6,12 @@
 // other, so threads take runs of them.
 #include "../cells/all.h"
 #include "entry.h"
-#include "simd.h"
+#include "rows.h"
 
 namespace fusedrnn::cpu::FUSEDRNN_ISA {
 namespace {
 
 constexpr int64_t kWeightsPerThread = 1 << 19;  // elements below which a second thread costs more than it brings
-
-// Lanes 0 .. L/2-1: sums of neighbours of a; the rest: of b.
-template <class T>
-FUSEDRNN_INLINE Vec<T> add_neighbours(Vec<T> a, Vec<T> b) {
-  using Mask = typename cells::Lane<Vec<T>>::Int;
-  Mask even, odd;
-  FUSEDRNN_UNROLL
-  for (int i = 0; i < kLanes<T>; i++) {
-    even[i] = 2 * i;
-    odd[i] = 2 * i + 1;
-  }
-  return __builtin_shuffle(a, b, even) + __builtin_shuffle(a, b, odd);
-}
-
-// The sum of each of L accumulators, in lanes.
-template <class T>
-FUSEDRNN_INLINE Vec<T> sums(Vec<T> (&acc)[kLanes<T>]) {
-  FUSEDRNN_UNROLL
-  for (int n = kLanes<T> / 2; n > 0; n /= 2) {
-    FUSEDRNN_UNROLL
-    for (int i = 0; i < n; i++) acc[i] = add_neighbours<T>(acc[2 * i], acc[2 * i + 1]);
-  }
-  return acc[0];
-}
 
 // acc[u] += rows[min(u, last)] * v, lane by lane, over k elements. Rows past the last are read
 // again and not used.
@@ -153,9 +129,8 @@ void step_of(const ForwardArgs& a, const Threads& threads) {
 }  // namespace
 
 bool step(const ForwardArgs& a, const Threads& threads) {
-  constexpr int64_t kRows = 4;  // from here on packing pays
-  const bool whole = a.n.T == 1 && a.n.D == 1 && a.n.B > 0 && a.n.B < kRows && !a.w[0].hr && !a.lengths && !a.resets &&
-                     !a.gates && !a.cells;
+  const bool whole = a.n.T == 1 && a.n.D == 1 && a.n.B > 0 && a.n.B < kFewRows && !a.w[0].hr && !a.lengths &&
+                     !a.resets && !a.gates && !a.cells;
   if (!whole) return false;
   if (a.dtype == DType::f32)
     step_of<float>(a, threads);

@@ -1,10 +1,13 @@
 // Sums of products with the rows of a matrix: L accumulators of L lanes, then one tree of additions that leaves the sum
-// of row u in lane u.
+// of row u in lane u. What a streaming step (isa_step.cpp) and generation (isa_generate.cpp) share: both give the same
+// bits.
 #pragma once
 #include "simd.h"
 
 namespace fusedrnn::cpu::FUSEDRNN_ISA {
 namespace {
+
+constexpr int64_t kFewRows = 4;  // of the batch; from here on packing the weights for one step pays
 
 // Lanes 0 .. L/2-1: sums of neighbours of a; the rest: of b.
 template <class T>

@@ -12,6 +12,7 @@ from typing import Any
 from fusedrnn import lm
 from fusedrnn.commands.flags import add_device_and_seed, command, number, whole
 from fusedrnn.errors import UserError
+from fusedrnn.text.vocab import UNKNOWN_POLICIES
 
 _POSITIVE = number(math.ulp(0.0), math.inf, high_excluded=True)
 
@@ -31,7 +32,7 @@ def add(commands: Any) -> None:
     )
     parser.add_argument(
         "--unknown",
-        choices=("error", "unk", "skip"),
+        choices=UNKNOWN_POLICIES,
         default="error",
         help="what becomes of a prompt's tokens that are not in the vocabulary",
     )

@@ -101,9 +101,4 @@ def score_text(
 
 def encode_prompt(tokenizer: Tokenizer, vocab: Vocab, text: str, unknown: str) -> Tensor:
     """The indices of a prompt, int64 ``[tokens]``; ``unknown`` as in `score_text`."""
-    if unknown not in ("error", "unk", "skip"):
-        raise TextError(f"unknown: expected 'error', 'unk' or 'skip', got {unknown!r}")
-    tokens = tokenizer.tokenize_prompt(text)
-    if unknown == "skip":
-        tokens = [token for token in tokens if token in vocab]
-    return vocab.encode(tokens, unknown="error" if unknown == "error" else "unk")
+    return vocab.encode(tokenizer.tokenize_prompt(text), unknown=unknown)

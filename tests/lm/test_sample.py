@@ -251,7 +251,7 @@ def test_unknown_characters_of_a_prompt_follow_the_policy():
 
     assert text("unk") == "a<unk>b"
     assert text("skip") == "ab"
-    with pytest.raises(TextError, match="unknown: expected 'error', 'unk' or 'skip', got 'x'"):
+    with pytest.raises(TextError, match="unknown: expected one of error, unk, skip, got 'x'"):
         text("x")
 
 

@@ -58,7 +58,7 @@ def test_unknown_characters_follow_the_policy():
         found("error")
     assert found("unk") == ["a", "<unk>", "b"]
     assert found("skip") == ["a", "b"]
-    with pytest.raises(TextError, match="unknown: expected 'error', 'unk' or 'skip', got 'x'"):
+    with pytest.raises(TextError, match="unknown: expected one of error, unk, skip, got 'x'"):
         found("x")
 
 
