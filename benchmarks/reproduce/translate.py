@@ -30,8 +30,8 @@ _BOOK = (
 )
 _FRENCH = f"translate train {_PAIRS} --schedule cosine --out run"
 _SUMS = (
-    "translate train sums.tsv --tokens char --reverse --hidden 128 --embedding 16 --dropout 0 "
-    "--batch 128 --lr 0.005 --schedule cosine --epochs 8 --out run"
+    "translate train sums.tsv --tokens char --reverse --attention bilinear --hidden 128 "
+    "--embedding 16 --dropout 0 --batch 128 --lr 0.005 --schedule cosine --epochs 8 --out run"
 )
 
 
