@@ -91,10 +91,13 @@ def test_batches_go_on_where_they_were_broken_off():
         {"attention": "additive", "feed": "before"},
         {"attention": "bilinear", "bidirectional": True, "reverse": True},
         {"attention": "bilinear", "forcing": Forcing(0.5)},
+        {"attention": "additive", "tokens": "bpe", "pieces": 300},
     ],
     ids=str,
 )
 def test_a_small_model_learns_its_pairs_by_heart(options):
+    if options.get("tokens") == "bpe":
+        pytest.importorskip("tokenizers")
     once = dict(PAIRS)
     task = _task(list(once.items()), hidden=32, **options)
     _learn(task, 60, lr=0.02)
