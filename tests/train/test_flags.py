@@ -115,3 +115,42 @@ def test_resuming_needs_a_run(capsys):
     assert cli.main([*FLAGS, "--resume", "--out", "none"]) == 1
     assert "none: expected a run to go on with" in capsys.readouterr().err
     assert not Path("none").exists()
+
+
+def test_every_flag_of_the_language_model_changes_the_losses(capsys):
+    wide = ["--layers", "2", "--embedding", "12", "--dropout", "0.5"]
+    changes = [
+        [],
+        ["--init-uniform", "0.3"],
+        ["--same-start"],
+        ["--truncation", "random", "--cut", "0.4"],
+        ["--truncation", "full"],
+        ["--loss", "sum"],
+        ["--separator", "\n"],
+        wide,
+        [*wide, "--variational"],
+        [*wide, "--tied"],
+    ]
+    losses = set()
+    for flags in changes:
+        code = cli.main([*FLAGS, "--epochs", "2", *flags, "--out", "run", "--overwrite"])
+        assert code == 0, capsys.readouterr().err
+        losses.add(_lines("run")[-1]["loss"])
+    assert len(losses) == len(changes)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--tied"], "tied: expected an embedding as large as the hidden state, 12, got 0"),
+        (["--truncation", "random", "--cut", "0"], "cut: expected a probability above 0"),
+        (["--truncation", "full", "--order", "random"], "truncation: expected 'fixed' in random"),
+        (["--same-start", "--order", "random"], "same_start: expected sequential order"),
+        (["--separator", "%"], "not in the vocabulary: '%'"),
+    ],
+)
+def test_flags_that_cannot_be_together(capsys, flags, message):
+    assert cli.main([*FLAGS, *flags, "--out", "run"]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+    assert not Path("run").exists()
