@@ -1,6 +1,7 @@
 """The native code without Python: its own test programs under sanitizers, and what its objects hold."""
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,28 @@ def run(*command, **environment):
     output = done.stdout + done.stderr
     assert done.returncode == 0, f"{command[0]} ended with {done.returncode}:\n{output[-6000:]}"
     return output
+
+
+@pytest.fixture(scope="module")
+def arm(tmp_path_factory):
+    """An object of the register tiles for 64-bit Arm, optimised as in the package."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("crosses from x86 to Arm")
+    out = tmp_path_factory.mktemp("arm") / "tile.o"
+    run(
+        tool("aarch64-linux-gnu-g++"), "-DFUSEDRNN_ISA_ID=baseline", "-std=gnu++20", "-O3", "-Wall", "-Wextra",
+        "-Werror", "-fno-math-errno", "-ffp-contract=fast", "-c", ROOT / "csrc/cpu/isa_tile.cpp", "-o", out,
+    )  # fmt: skip
+    return out
+
+
+def test_arm_tiles_are_vectorised(arm):
+    code = run(tool("aarch64-linux-gnu-objdump"), "-d", "--no-show-raw-insn", arm)
+    lines = [line.split("\t")[1:] for line in code.splitlines() if line.count("\t") == 2]
+    vector = sum(op == "fmla" and ".4s" in operands for op, operands in lines)
+    single = sum(op == "fmadd" and operands.startswith("s") for op, operands in lines)
+    assert vector > 1000, "multiply-adds of four floats"
+    assert single == 0, "multiply-adds of one float"
 
 
 @pytest.fixture(scope="module")
