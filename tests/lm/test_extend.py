@@ -28,6 +28,8 @@ def test_old_logits_stay(cell, options):
     assert got.shape == (6, 1, len(vocab) + 2)
     torch.testing.assert_close(got[..., : len(vocab)], expected, rtol=0, atol=1e-6)
     assert after_new.isfinite().all()
+    torch.testing.assert_close(larger.head.weight[-1], model.head.weight.mean(0))
+    torch.testing.assert_close(larger.head.bias[-1], model.head.bias.mean())
     assert list(extended) == [*vocab, "x", "yz"]
     assert larger.config == {**model.config, "vocab_size": len(extended)}
     assert not larger.training

@@ -136,14 +136,19 @@ def test_bytes_are_themselves(data, cuts, limit):
 _NO_HIGH_SPACE = {0x85: "x", 0xA0: "x"}  # white space in Latin-1, parts of characters here
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), st.lists(st.integers(0, 60)))
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+    st.lists(st.integers(0, 60)),
+    st.sampled_from([1, 2, NO_LIMIT]),
+    st.booleans(),
+)
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be", "shift_jis"])
 @pytest.mark.parametrize("tokenizer", TOKENIZERS[:3])
-def test_other_encodings(tokenizer, encoding, text, cuts):
-    data = text.encode(encoding, "ignore")
-    expected = tokenizer.tokenize(decode(data, "text", encoding))
-    reader = make_reader(tokenizer, [], learn=True, encoding=encoding)
-    ids = _read(reader, data, cuts)
+def test_other_encodings(tokenizer, encoding, text, cuts, limit, is_cut):
+    data = text.encode(encoding, "ignore") + b"\xd8" * is_cut
+    expected = tokenizer.tokenize(decode(data, "text", encoding, "replace"))
+    reader = make_reader(tokenizer, [], learn=True, encoding=encoding, errors="replace")
+    ids = _read(reader, data, cuts, limit)
     assert [reader.tokens()[index] for index in ids] == list(expected)
 
 
