@@ -311,6 +311,13 @@ def test_the_op_refuses_before_it_writes(name, value, message):
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_the_schema_says_what_is_written():
+    utils = ("test_schema", "test_faketensor")
+    assert set(torch.library.opcheck(OP, tuple(arguments()), test_utils=utils).values()) == {
+        "SUCCESS"
+    }
+
+
 @pytest.mark.parametrize("batch", [BATCH, 5])
 def test_log_probabilities_are_those_of_the_model(batch):
     model, prompt = model_of("gru"), torch.ones(1, batch, dtype=torch.int64)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -65,6 +68,28 @@ def test_every_flag_reaches_the_draws(chars, capsys, flags):
 def test_a_stream_prints_the_same_text(chars, capsys):
     arguments = ("sample", ".", "--prompt", "the ", "--length", 300, "--stop", "zz")
     assert run(capsys, *arguments, "--stream") == run(capsys, *arguments)
+
+
+def test_ctrl_c_ends_an_endless_stream(chars):
+    # A shell hands SIGINT down as ignored to what it runs in the background, and this may be that.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from fusedrnn.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "sample", ".", "--stream", "--length", str(10**12)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        assert len(process.stdout.read(100)) == 100
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert err.strip() == b""
 
 
 def test_several_prompts(chars, capsys):
