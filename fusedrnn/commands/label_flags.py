@@ -66,7 +66,7 @@ def add_model_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
         type=number(0.0, 1.0),
         default=0.3,
         metavar="P",
-        help="probability of dropping an input or an output of a layer",
+        help="probability of dropping an entry of an embedding or of a layer's output",
     )
     group.add_argument(
         "--init",
