@@ -130,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     folder = training_flags.run_folder(args, f"{text_flags.name(args)}-{args.cell}")
     corpus = text_flags.build(args)
+    if args.resume:
+        _check_vocabulary(folder, corpus)
     task = _make_task(args, corpus)
     if distributed.rank() == 0:
         parameters = sum(parameter.numel() for parameter in task.model.parameters())
@@ -142,6 +144,15 @@ def _run(args: argparse.Namespace) -> int:
     if distributed.rank() == 0:
         _report(args, corpus, task, folder, result, floors)
     return 130 if result.interrupted else 0
+
+
+def _check_vocabulary(folder: RunFolder, corpus: text.Corpus) -> None:
+    """MismatchError, which names the entries, where the run to go on with has another vocabulary."""
+    try:
+        saved = lm.load_checkpoint(folder.checkpoint)
+    except lm.CheckpointError:
+        return  # none yet, or a damaged one: what goes on with the run says so
+    text.check_same(saved.tokenizer, saved.vocab, corpus.tokenizer, corpus.vocab)
 
 
 def _make_task(args: argparse.Namespace, corpus: text.Corpus) -> LanguageModelTask:

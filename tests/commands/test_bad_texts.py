@@ -225,3 +225,18 @@ def test_training_on_them_leaves_nothing_behind(capsys, content, expected):
 def test_a_closed_standard_input(capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
     assert "expected a text, got an empty file" in _corpus(capsys, "-")
+
+
+def test_going_on_with_another_vocabulary_names_the_entries(capsys):
+    with open("a.txt", "w") as file:
+        file.write("abc " * 200)
+    flags = ["--hidden", "4", "--batch", "2", "--steps", "8", "--epochs", "1", "--out", "run"]
+    assert cli.main(["train", "a.txt", *flags]) == 0
+    capsys.readouterr()
+    with open("a.txt", "w") as file:
+        file.write("abd " * 200)
+    flags[7] = "2"
+    assert cli.main(["train", "a.txt", *flags, "--resume"]) == 1
+    _, err = capsys.readouterr()
+    assert "entry 3 expected 'c', got 'd'" in err
+    assert "Traceback" not in err
