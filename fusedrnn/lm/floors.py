@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fusedrnn.lm.metrics import perplexity
 from fusedrnn.lm.ngram import Array, KneserNey, Laplace, NGrams, as_indices
+from fusedrnn.text.encode_pass import Sizes
 from fusedrnn.text.errors import TextError
-from fusedrnn.text.passes import Sizes
 
 MOST_TOKENS = 2_000_000
 LONGEST = 12

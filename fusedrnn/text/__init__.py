@@ -11,18 +11,17 @@ from fusedrnn.text.batches import (
 from fusedrnn.text.bpe import BPETokenizer
 from fusedrnn.text.corpus import (
     Corpus,
-    EncodedText,
     build_corpus,
-    encode_texts,
     load_corpus,
     ngram_counts,
     python_docs_text,
     read_text,
 )
+from fusedrnn.text.encode_pass import Sizes
+from fusedrnn.text.encoded import EncodedText, encode_texts
 from fusedrnn.text.errors import TextError, UnknownTokenError
 from fusedrnn.text.mismatch import MismatchError, check_same
 from fusedrnn.text.named import CORPORA, fetch
-from fusedrnn.text.passes import Sizes
 from fusedrnn.text.tokenize import (
     ByteTokenizer,
     CharTokenizer,

@@ -20,8 +20,10 @@ from torch import Tensor
 from fusedrnn.text.bpe import BPETokenizer
 from fusedrnn.text.cache import read_json, write_json
 from fusedrnn.text.decode import decode
+from fusedrnn.text.encode_pass import Encoding, Sizes, encode
+from fusedrnn.text.encoded import EncodedText
 from fusedrnn.text.errors import TextError
-from fusedrnn.text.passes import Counting, Encoding, Place, Sizes, count, encode
+from fusedrnn.text.passes import Counting, Place, count
 from fusedrnn.text.prepare import prepare
 from fusedrnn.text.recipe import Recipe
 from fusedrnn.text.sources import Source, content_hash, expand
@@ -224,47 +226,6 @@ def load_corpus(
     check_unchanged(encoded, state.read)
     ids = torch.from_numpy(np.concatenate(pieces).astype(np.int64))
     return _corpus(recipe.tokenizer, vocab, ids, encoded, digest)
-
-
-@dataclass(frozen=True)
-class EncodedText:
-    """A text in a vocabulary that was there before it.
-
-    Attributes:
-        ids: int64 indices ``[tokens]``.
-        documents: int64, positions in ``ids`` where a document begins, rising from 0.
-        sizes: tokens, of them unknown, characters and words.
-    """
-
-    ids: Tensor
-    documents: Tensor
-    sizes: Sizes
-
-
-def encode_texts(
-    texts: str | Path | Sequence[str | Path],
-    tokenizer: Tokenizer,
-    vocab: Vocab,
-    *,
-    unknown: str = "unk",
-    encoding: str = "utf-8",
-    encoding_errors: str = "error",
-) -> EncodedText:
-    """Encodes texts for a model that is trained already. See `load_corpus` for the arguments.
-
-    Raises:
-        TextError: a text without a token, or not in that encoding.
-        UnknownTokenError: with ``unknown="error"``, tokens that the vocabulary does not hold.
-        OSError: a file that cannot be read.
-    """
-    sources = expand([texts] if isinstance(texts, (str, Path)) else texts)
-    recipe = Recipe(tokenizer, unknown=unknown, encoding=encoding, encoding_errors=encoding_errors)
-    pieces: list[Any] = []
-    state = encode(sources, recipe, vocab, Encoding(), train=0, write=pieces.append)
-    if state.sizes.tokens == 0:
-        raise TextError(f"{sources[0].name}: expected a text with {tokenizer.unit}, got none")
-    ids = torch.from_numpy(np.concatenate(pieces).astype(np.int64))
-    return EncodedText(ids, torch.tensor(state.documents, dtype=torch.int64), state.sizes)
 
 
 def _from_store(

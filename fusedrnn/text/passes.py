@@ -1,7 +1,7 @@
-"""The passes over the documents of a corpus: counting its tokens, then writing their indices.
+"""Passes over the documents of a corpus, and the first of them: counting its tokens.
 
-Both go through the same `scan`, both can go on from any place that it calls resumable, and both
-keep what they know in a state that turns into JSON.
+Both passes (`fusedrnn.text.encode_pass` is the second) go through the same `scan`, can go on from any
+place that it calls resumable, and keep what they know in a state that turns into JSON.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from fusedrnn.text.readers import NO_LIMIT, Ids, Reader, make_reader
+from fusedrnn.text.plain_readers import NO_LIMIT, Ids
+from fusedrnn.text.readers import Reader, make_reader
 from fusedrnn.text.recipe import Recipe
 from fusedrnn.text.sources import Source
-from fusedrnn.text.vocab import Vocab
 
 Place = tuple[int, int]  # number of the document, byte in it
 Save = Callable[[Callable[[], dict[str, Any]]], None]  # takes what makes the state's JSON
@@ -89,9 +89,6 @@ def _drain(reader: Reader, left: list[int], place: Place, piece: bytes | None) -
         if more and not left:
             return
         piece = piece if piece is None else b""
-
-
-# --- counting ------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -200,95 +197,3 @@ def training_counts(
                 counts = _add(counts, chunk.ids, -1)
     pairs = zip(state.tokens, counts.tolist(), strict=True)
     return {token: count for token, count in pairs if count}
-
-
-# --- encoding ------------------------------------------------------------------------------------
-
-
-@dataclass
-class Sizes:
-    """A stretch of text: its tokens as they were written, of them unknown, and the characters and
-    words (runs without white space) of the text that they were read from."""
-
-    tokens: int = 0
-    unknown: int = 0
-    characters: int = 0
-    words: int = 0
-
-    def __sub__(self, other: Sizes) -> Sizes:
-        return Sizes(
-            *(a - b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
-        )
-
-    def __add__(self, other: Sizes) -> Sizes:
-        return Sizes(
-            *(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True))
-        )
-
-
-@dataclass
-class Encoding:
-    """How far the encoding is: tokens read, sizes of all that was written and of its training part,
-    the first tokens of the documents, and where to go on."""
-
-    read: int = 0
-    sizes: Sizes = field(default_factory=Sizes)
-    train: Sizes | None = None
-    documents: list[int] = field(default_factory=list)
-    last_document: int = -1
-    place: Place = (0, 0)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Any) -> Encoding:
-        state = cls(**data)
-        state.place = (state.place[0], state.place[1])
-        state.sizes = Sizes(**data["sizes"])
-        state.train = None if data["train"] is None else Sizes(**data["train"])
-        return state
-
-
-def encode(
-    sources: Sequence[Source],
-    recipe: Recipe,
-    vocab: Vocab,
-    state: Encoding,
-    *,
-    train: int,
-    write: Callable[[Ids], None],
-    on_bytes: Callable[[int], None] = lambda count: None,
-    save: Save = lambda to_json: None,
-) -> Encoding:
-    """Writes the indices of all tokens from ``state`` on; ``train`` of all tokens are trained on."""
-    reader = make_reader(
-        recipe.tokenizer,
-        list(vocab),
-        unknown=recipe.unknown,
-        encoding=recipe.encoding,
-        errors=recipe.encoding_errors,
-    )
-    read, before = state.read, state.sizes
-    cuts = [train - read] if train > read else []
-    if recipe.max_tokens is not None and recipe.max_tokens > max(read, train):
-        cuts.append(recipe.max_tokens - read)
-    elif recipe.max_tokens is None:
-        cuts.append(NO_LIMIT)
-    for chunk in scan(sources, reader, begin=state.place, cuts=cuts, on_bytes=on_bytes):
-        # The last chunk of a document carries the place where the next one begins.
-        document = chunk.place[0] - (chunk.place[1] == 0)
-        if len(chunk.ids) and document != state.last_document:
-            state.documents.append(state.sizes.tokens)
-            state.last_document = document
-        write(chunk.ids)
-        state.read = read + chunk.tokens
-        sizes = Sizes(0, reader.tokens_unknown, reader.characters_read, reader.words_read)
-        sizes.tokens = state.sizes.tokens - before.tokens + len(chunk.ids)
-        state.sizes = before + sizes
-        if state.read == train and state.train is None:
-            state.train = state.sizes
-        if chunk.resumable:
-            state.place = chunk.place
-            save(state.to_json)
-    return state

@@ -21,9 +21,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from fusedrnn.text.cache import cache_folder, locked, read_json, write_json
+from fusedrnn.text.encode_pass import Encoding, Sizes, encode
 from fusedrnn.text.errors import TextError
-from fusedrnn.text.passes import Counting, Encoding, Sizes, count, encode, training_counts
-from fusedrnn.text.readers import Ids, width_for
+from fusedrnn.text.passes import Counting, count, training_counts
+from fusedrnn.text.plain_readers import Ids, width_for
 from fusedrnn.text.recipe import Recipe
 from fusedrnn.text.sources import Source, content_hash
 from fusedrnn.text.vocab import Vocab

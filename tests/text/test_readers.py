@@ -20,7 +20,8 @@ from fusedrnn.text import (
     letters_only,
 )
 from fusedrnn.text.decode import decode
-from fusedrnn.text.readers import NO_LIMIT, make_reader, width_for
+from fusedrnn.text.plain_readers import NO_LIMIT, width_for
+from fusedrnn.text.readers import make_reader
 
 TOKENIZERS = [
     CharTokenizer(),
