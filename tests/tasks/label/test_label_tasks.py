@@ -95,6 +95,17 @@ def test_batches_can_be_taken_up_anywhere(make):
                 assert all(torch.equal(left, right) for left, right in pairs)
 
 
+def test_chance_is_drawn_anew_in_every_batch():
+    words = tuple(f"w{i}" for i in range(80))
+    reader = WordReader.learn([words, words])
+    inputs = {"kind": "words", "words": 81, "chars": 12, "embedding": 4}
+    model = SequenceLabeller({**inputs, "char_embedding": 2, "char_hidden": 0}, 2, None, hidden=2)
+    task = TagTask(model, reader, ["X", "Y"], [(words, ("X",) * 80)] * 2, batch=1)
+    one, two = (batch.inputs.ids for batch in task.batches(0))
+    assert 0 < (one == 0).sum() < 40
+    assert not torch.equal(one, two)
+
+
 def test_evaluation():
     task = _tag(valid=SENTENCES[:2])
     metrics = task.evaluate()
