@@ -31,6 +31,12 @@ file(GLOB cuda_sources CONFIGURE_DEPENDS
 add_library(fusedrnn_cuda SHARED ${cuda_sources})
 set_target_properties(fusedrnn_cuda PROPERTIES
   CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)
+# Each kernel's registers, stack and spills are kept beside the objects, where a test reads them.
+if(CMAKE_HOST_UNIX)
+  set_target_properties(fusedrnn_cuda PROPERTIES CUDA_COMPILER_LAUNCHER
+    "sh;${CMAKE_SOURCE_DIR}/cmake/keep_ptxas_log.sh;${CMAKE_BINARY_DIR}/ptxas;${CMAKE_CUDA_COMPILER_LAUNCHER}")
+  target_compile_options(fusedrnn_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Xptxas -v>")
+endif()
 target_include_directories(fusedrnn_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
 target_link_libraries(fusedrnn_cuda PRIVATE torch_stable ${CMAKE_DL_LIBS})
 target_link_options(fusedrnn_cuda PRIVATE -Wl,--exclude-libs,ALL)

@@ -14,11 +14,49 @@ class FmaPeak(TypedDict):
     gflops: list[float]
     fastest: list[float]
 
+class CudaDevice(TypedDict):
+    arch: int
+    sms: int
+    smem_block: int
+    smem_sm: int
+    regs_sm: int
+    threads_sm: int
+    max_cluster: int
+    cooperative: bool
+
+class CudaPlan(TypedDict):
+    family: str
+    cluster: int
+    blocks: int
+    threads: int
+    shared_memory: int
+    tile_batch: int
+    tile_units: int
+    workspace: int
+    step_us: float
+    why: str
+
+class CudaPlans(TypedDict):
+    forward: CudaPlan
+    backward: CudaPlan
+
 cuda_build: str
 
 def isa() -> str: ...
 def available_isas() -> list[str]: ...
 def cells() -> list[CellFacts]: ...
+def cuda_device(arch: int) -> CudaDevice: ...
+def cuda_plan(
+    cell: int,
+    dtype: str,
+    steps: int,
+    batch: int,
+    input: int,
+    hidden: int,
+    projection: int,
+    directions: int,
+    device: CudaDevice,
+) -> CudaPlans: ...
 def fma_peak(threads: int, seconds: float, isa: str = "") -> FmaPeak: ...
 def stream_setup(
     exchange: Any,

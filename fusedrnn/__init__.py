@@ -9,6 +9,7 @@ kernels. :mod:`fusedrnn.functional` has the same as functions, :mod:`fusedrnn.te
 import torch as _torch  # noqa: F401  its libraries must be in the process before ours
 
 from fusedrnn import functional
+from fusedrnn._plan import cuda_plan
 from fusedrnn.cells import GRUCell, LSTMCell, RNNCell
 from fusedrnn.convert import from_torch, to_torch
 from fusedrnn.layers import GRU, LSTM, RNN
@@ -23,6 +24,7 @@ __all__ = [
     "LSTMCell",
     "RNNCell",
     "__version__",
+    "cuda_plan",
     "from_torch",
     "functional",
     "to_torch",

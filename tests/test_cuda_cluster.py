@@ -1,8 +1,7 @@
 """The cluster kernels on the emulator: right as they are, and wrong with each seeded fault.
 
 The faults and what builds them are in native/cuda_faults.py. Two that show
-at once stand for all here; with FUSEDRNN_ALL_FAULTS=1 every one is tried, and the sources as they
-are (minutes)."""
+at once stand for all here; with FUSEDRNN_ALL_FAULTS=1 every one is tried (minutes)."""
 
 import importlib.util
 import os
@@ -30,7 +29,6 @@ def sound(tmp_path_factory):
     return faults.sound_objects(tmp_path_factory.mktemp("sound") / "tree")
 
 
-@pytest.mark.skipif(not ALL, reason="takes a minute: FUSEDRNN_ALL_FAULTS=1 runs it")
 def test_right_without_a_fault(sound, tmp_path):
     assert not faults.caught(faults.build(tmp_path / "tree", sound, None))
 

@@ -119,16 +119,28 @@ FAULTS = {
         "fma_backward.h", "for (int q = 0; q < s.R; q++) sum += in", "for (int q = 1; q < s.R; q++) sum += in",
         "cuda_fma_test", "tiny",
     ),
-    "fma grid: no wait for the team": (
-        "fma_grid.h", "  if (static_cast<int>(threadIdx.x) < s.R) await_flag(flags + threadIdx.x, value);\n", "",
+    "block: no barrier between steps": (
+        "block_kernels.h", "    __syncthreads();  // the next step writes what this one has read\n", "",
+        "cuda_fma_test", "block",
+    ),
+    "block: one buffer of gradients": (
+        "block_kernels.h", "dg + (i & 1) * N * G * K;", "dg;", "cuda_fma_test", "block",
+    ),
+    "block: a lane's share is left out": (
+        "block_kernels.h", "for (int i = 0; i < V; i++) v[i] += __shfl_xor_sync(~0u, v[i], M);",
+        "if (M > 1) for (int i = 0; i < V; i++) v[i] += __shfl_xor_sync(~0u, v[i], M);",
+        "cuda_fma_test", "block",
+    ),
+    "grid: no wait for the team": (
+        "grid.h", "  if (static_cast<int>(threadIdx.x) < s.R) await_flag(flags + threadIdx.x, value);\n", "",
         "cuda_fma_test", "tiny",
     ),
-    "fma grid: the flag counts a step ahead": (
-        "fma_grid.h", "raise_flag(flags + p.rank, static_cast<uint32_t>(s + 1));",
+    "grid: the flag counts a step ahead": (
+        "grid.h", "raise_flag(flags + p.rank, static_cast<uint32_t>(s + 1));",
         "raise_flag(flags + p.rank, static_cast<uint32_t>(s + 2));", "cuda_fma_test", "tiny",
     ),
-    "fma grid: one buffer": (
-        "fma_grid.h", "exchange + ((i + 1) & 1) * shape.R * block, block);", "exchange, block);",
+    "grid: one buffer": (
+        "grid.h", "exchange + ((i + 1) & 1) * shape.R * block, block);", "exchange, block);",
         "cuda_fma_test", "tiny",
     ),
 }  # fmt: skip

@@ -45,6 +45,15 @@ struct FmaPlace {
     mine = item && unit < H && b < rows.B;
     length = b < rows.B ? rows.length(b) : 0;
   }
+  // The same with unit and row given; `finishes`: whether the thread is the one that finishes them.
+  __device__ __forceinline__ FmaPlace(const FmaShape& s, const Rows& rows, int64_t H, int d_, int64_t tile, int u_,
+                                      int n_, bool finishes)
+      : d(d_), rank(0), u(u_), n(n_), item(finishes), first_row(tile * s.N) {
+    unit = u;
+    b = first_row + n;
+    mine = item && unit < H && b < rows.B;
+    length = b < rows.B ? rows.length(b) : 0;
+  }
   __device__ __forceinline__ int64_t time(int64_t s) const { return d ? length - 1 - s : s; }
   // Whether the state that enters step s is dropped.
   __device__ __forceinline__ bool cut(const Rows& rows, int64_t s) const {

@@ -6,9 +6,6 @@
 
 namespace fusedrnn::cuda {
 
-Launch fma_grid_forward(const Plan& plan, const Recurrence& r, const Runtime& rt);
-Launch fma_grid_backward(const Plan& plan, const RecurrenceGrad& r, const Runtime& rt);
-
 template <class Cell>
 constexpr bool h_side_in_order() {
   for (int i = 0; i < Cell::G; i++)

@@ -70,17 +70,22 @@ struct FmaUnit {
   // One step from the parts' sums [parts, N, rows]. The state of a row that has ended stays.
   __device__ __forceinline__ void step(const FmaShape& s, const FmaPlace& p, const float* sums,
                                        const FmaInputs<Cell, T>& in, bool live) {
-    float x[Cell::G], rec[Cell::G];
+    float rec[Cell::G];
 #pragma unroll
     for (int g = 0; g < Cell::G; g++) rec[g] = 0.f;
     for (int q = 0; q < s.parts; q++) {
 #pragma unroll
       for (int g = 0; g < Cell::G; g++) rec[g] += sums[(q * s.N + p.n) * s.rows + g * s.units + p.u];
     }
+    step(rec, in, live);
+  }
+  // One step from the recurrent products [G].
+  __device__ __forceinline__ void step(const float* products, const FmaInputs<Cell, T>& in, bool live) {
+    float x[Cell::G], rec[Cell::G];
 #pragma unroll
     for (int g = 0; g < Cell::G; g++) {
       x[g] = widen(in.x[g]) + x_bias[g];
-      rec[g] = (in.cut ? 0.f : rec[g]) + h_bias[g];
+      rec[g] = (in.cut ? 0.f : products[g]) + h_bias[g];
     }
     float h_new, c_new = 0.f;
     Cell::forward(x, rec, in.cut ? 0.f : h, in.cut ? 0.f : c, h_new, c_new, saved);

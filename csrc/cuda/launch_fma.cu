@@ -1,4 +1,4 @@
-// Launches of the fma family: clusters (fma_forward.h, fma_backward.h) and the choice between them and grids.
+// Launches of the fma family (fma_forward.h, fma_backward.h).
 #include "cluster_launch.h"
 #include "fma_backward.h"
 #include "fma_forward.h"
@@ -45,7 +45,6 @@ Launch clusters(const char* name, Kernel<Args> kernel, const Plan& plan, int64_t
 
 Launch fma_forward(const Plan& plan, const Recurrence& r, const Runtime& rt) {
   const ForwardArgs& a = r.a;
-  if (plan.cluster == 0) return fma_grid_forward(plan, r, rt);
   const FmaShape s = FmaShape::of(cells::kCells[a.cell].G, a.n.H, plan.cluster, plan.tile_batch, false);
   const auto kernel = with_cell(a.cell, [&](auto cell) { return forward_kernel<decltype(cell)>(s.N); });
   return clusters("fma forward", kernel, plan, a.n.D, rt.stream, fma_arguments<float>(s, r));
@@ -53,7 +52,6 @@ Launch fma_forward(const Plan& plan, const Recurrence& r, const Runtime& rt) {
 
 Launch fma_backward(const Plan& plan, const RecurrenceGrad& r, const Runtime& rt) {
   const ForwardArgs& a = r.b.f;
-  if (plan.cluster == 0) return fma_grid_backward(plan, r, rt);
   const FmaShape s = FmaShape::of(cells::kCells[a.cell].G, a.n.H, plan.cluster, plan.tile_batch, true);
   const auto kernel = with_cell(a.cell, [&](auto cell) { return backward_kernel<decltype(cell)>(s.N); });
   return clusters("fma backward", kernel, plan, a.n.D, rt.stream, fma_arguments<float>(s, r));

@@ -40,8 +40,9 @@ struct Problem {
   static Problem of(const ForwardArgs& a);
 };
 
-// step: any layer on any device. cluster: 16-bit weights in the registers of a cluster. fma: float32 weights in the
-// shared memory of a cluster. block, grid: one multiprocessor, the whole chip.
+// step: any layer on any device. block: float32 weights in the registers of one multiprocessor. cluster: 16-bit weights
+// in the registers of a cluster. fma: float32 weights in the shared memory of a cluster. grid: weights in the shared
+// memory of many multiprocessors, which meet in device memory.
 enum class Family { step, block, cluster, fma, grid };
 const char* name(Family f);
 
@@ -57,16 +58,21 @@ struct Plan {
   int tile_batch = 0;     // batch rows that one block or one cluster owns
   int tile_units = 0;     // hidden units that one block owns
   int64_t workspace = 0;  // bytes of device memory wanted beside the tensors
+  double step_us = 0;     // predicted microseconds of a step of all rows
   std::string why;        // one sentence: why this family, or why not a faster one
 };
 
-// The plans of a call. FUSEDRNN_CUDA_FAMILY=step|block|cluster|fma|grid forces a family where it can run, and otherwise
+// What a step of the step family takes at least: two launches, of which the host makes one in about five microseconds.
+inline constexpr double kStepFamilyUs = 9;
+
+// The plans of a call: of the families that can run it, the one with the smallest predicted step_us, if it is below the
+// step family's. FUSEDRNN_CUDA_FAMILY=step|block|cluster|fma|grid forces a family where it can run, and otherwise
 // the step family is taken and `why` says so; an unknown name throws std::invalid_argument.
 Plan plan_forward(const Problem& p, const Device& dev);
 Plan plan_backward(const Problem& p, const Device& dev);
 
 // Each persistent family answers for itself (in its own plan_<family>.cpp): true and a filled plan where it can run the
-// problem within every limit of the device, else false with the reason in plan.why.
+// problem within every limit of the device, with step_us filled in, else false with the reason in plan.why.
 bool plan_block(const Problem& p, const Device& dev, bool backward, Plan& plan);
 bool plan_cluster(const Problem& p, const Device& dev, bool backward, Plan& plan);
 bool plan_fma(const Problem& p, const Device& dev, bool backward, Plan& plan);

@@ -53,9 +53,6 @@ double step_cost(int H, int R, int tiles, bool backward) {
   return 5;
 }
 
-// What a step of the step family costs at least: two launches.
-constexpr double kStepFamily = 8;
-
 std::string refusal(const Problem& p, const Device& dev) {
   if (dev.arch < 90 || dev.max_cluster < 8) return "needs thread-block clusters";
   if (p.dtype != DType::bf16 && p.dtype != DType::f16) return "holds 16-bit weights only";
@@ -72,7 +69,6 @@ bool plan_cluster(const Problem& p, const Device& dev, bool backward, Plan& plan
   plan.why = refusal(p, dev);
   if (!plan.why.empty()) return false;
   plan.why = "W_hh does not fit a cluster";
-  double best = kStepFamily;
   int smallest = 0;  // only the smallest padded size that holds H
   for (int v = 0; v < kVariants; v++) {
     ShapeFacts s{};
@@ -85,8 +81,8 @@ bool plan_cluster(const Problem& p, const Device& dev, bool backward, Plan& plan
     const int64_t rows = 8 * s.tiles, clusters = (p.n.B + rows - 1) / rows * p.n.D;
     const int64_t waves = (clusters + at_once - 1) / at_once;
     const double cost = double(waves) * step_cost(s.H, s.R, s.tiles, backward);
-    if (cost >= best || clusters * s.R > (int64_t(1) << 30)) continue;
-    best = cost;
+    if ((plan.cluster && cost >= plan.step_us) || clusters * s.R > (int64_t(1) << 30)) continue;
+    plan.step_us = cost;
     plan.variant = v;
     plan.cluster = s.R;
     plan.blocks = int((p.n.B + rows - 1) / rows) * s.R;
@@ -97,7 +93,7 @@ bool plan_cluster(const Problem& p, const Device& dev, bool backward, Plan& plan
     plan.workspace = p.n.D * int64_t(s.R) * s.fragments * 512;
   }
   if (plan.cluster == 0) {
-    if (smallest) plan.why = "too many rows for the clusters that run at once";
+    if (smallest) plan.why = "too many rows to count";
     return false;
   }
   plan.why =

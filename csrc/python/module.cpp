@@ -5,6 +5,7 @@
 
 #include "../cells/all.h"
 #include "../cpu/backend.h"
+#include "cuda_plan.h"
 #include "encode_module.h"
 #include "fma_peak.h"
 #include "stream_step.h"
@@ -58,6 +59,7 @@ PYBIND11_MODULE(_C, m) {
   m.def("fma_peak", &fma_peak, py::arg("threads"), py::arg("seconds"), py::arg("isa") = "",
         "The machine's measured float32 peak: 1e9 FLOP/s of each thread, median and fastest slice.");
   fusedrnn::text::bind_encoder(m);
+  fusedrnn::bind_cuda_plan(m);
   m.attr("cuda_build") = FUSEDRNN_CUDA_BUILD;
   if (fusedrnn::python::add_stream_step(m.ptr()) < 0) throw py::error_already_set();
 }

@@ -12,11 +12,11 @@ namespace fusedrnn::cuda {
   Launch NAME##_forward(const Plan&, const Recurrence&, const Runtime&) { return Launch::refused; } \
   Launch NAME##_backward(const Plan&, const RecurrenceGrad&, const Runtime&) { return Launch::refused; }
 
-FUSEDRNN_ABSENT(block)
 FUSEDRNN_ABSENT(cluster)
-FUSEDRNN_ABSENT(grid)
 #if !defined(FUSEDRNN_WITH_FMA)
+FUSEDRNN_ABSENT(block)
 FUSEDRNN_ABSENT(fma)
+FUSEDRNN_ABSENT(grid)
 #endif
 
 }  // namespace fusedrnn::cuda

@@ -1,6 +1,6 @@
-// The fma family on the emulator, in every order of threads and every order of deliveries, against the float64
-// reference. Prints one line for each wrong output and exits with 1 where there is any. Arguments: "small", "tiny" for
-// shorter runs.
+// The block, fma and grid families on the emulator, in every order of threads and every order of deliveries, against the
+// float64 reference. Prints one line for each wrong output and exits with 1 where there is any. Arguments: "small", "tiny" for
+// shorter runs, "block" for that family alone.
 #define SIMT_MAIN
 #include <cstring>
 
@@ -64,6 +64,21 @@ void clusters(int count, int most) {
   unsetenv("FUSEDRNN_FMA_SHAPE");
 }
 
+// Sizes that fill, or do not, the padded units and the rows of a tile. Compiled here, a thread keeps at most 12 weights in
+// registers and the others in shared memory.
+void blocks(int count) {
+  constexpr int64_t sizes[][3] = {{4, 3, 5}, {3, 9, 32}, {5, 1, 31}, {3, 5, 34}, {1, 2, 8}};
+  for (int i = 0; i < count; i++) {
+    const auto& size = sizes[i % 5];
+    const std::string shape = (size[2] > 32 ? "64," : "32,") + std::string(i / 5 % 2 ? "1" : "4");
+    setenv("FUSEDRNN_BLOCK_SHAPE", shape.c_str(), 1);
+    const Case c = walk(i, fusedrnn::DType::f32, size);
+    simt::schedule.order = simt::kOrders[(2 * i + 3 + i / 5) % 5];  // greedy first: it tells a missing barrier
+    run(c);
+  }
+  unsetenv("FUSEDRNN_BLOCK_SHAPE");
+}
+
 // Teams of 1 to 5 blocks, several of them together or one after another.
 void grids(int count) {
   constexpr int64_t sizes[][3] = {{4, 3, 5}, {3, 9, 12}, {5, 1, 33}, {3, 18, 9}, {1, 2, 8}};
@@ -71,24 +86,29 @@ void grids(int count) {
   for (int i = 0; i < count; i++) {
     const auto& size = sizes[i % 5];
     const int64_t units = size[2] > 20 ? 8 : 4, R = (size[2] + units - 1) / units;
-    setenv("FUSEDRNN_FMA_GRID", (std::to_string(R) + "," + std::to_string(kGridRows[i / 5 % 4])).c_str(), 1);
+    setenv("FUSEDRNN_GRID_SHAPE", (std::to_string(R) + "," + std::to_string(kGridRows[i / 5 % 4])).c_str(), 1);
     Case c = walk(i, types[i / 3 % kTypes], size);
     if (c.cell == reference::elman_relu && c.dtype != fusedrnn::DType::f32) c.cell = reference::gru;  // the kink
     c.device.sms = i % 2 ? 20 : 132;
     simt::schedule.order = simt::kOrders[(2 * i + 3) % 5];  // greedy first: it tells a missing wait
     run(c);
   }
-  unsetenv("FUSEDRNN_FMA_GRID");
+  unsetenv("FUSEDRNN_GRID_SHAPE");
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  setenv("FUSEDRNN_CUDA_FAMILY", "fma", 1);
   const std::string mode = argc > 1 ? argv[1] : "";
-  const int many = mode == "tiny" ? 1 : mode == "small" ? 2 : 10;
-  clusters(many, mode == "tiny" ? 2 : 16);
-  grids(many * 4);
+  const int many = mode == "tiny" || mode == "block" ? 1 : mode == "small" ? 2 : 10;
+  setenv("FUSEDRNN_CUDA_FAMILY", "block", 1);
+  blocks(mode == "block" ? 40 : many * 10);
+  if (mode != "block") {
+    setenv("FUSEDRNN_CUDA_FAMILY", "fma", 1);
+    clusters(many, mode == "tiny" ? 2 : 16);
+    setenv("FUSEDRNN_CUDA_FAMILY", "grid", 1);
+    grids(many * 4);
+  }
   std::printf("%d runs, %d wrong outputs\n", runs, bad);
   return bad != 0;
 }

@@ -41,6 +41,9 @@ void check(const Problem& p, const Device& dev, bool backward) {
   if (plan.cluster > 0) {
     expect(int64_t(plan.cluster) * plan.tile_units >= p.n.H, "units", p, dev, plan);
     expect(int64_t(plan.blocks / plan.cluster) * plan.tile_batch >= p.n.B, "rows", p, dev, plan);
+  } else if (plan.family == Family::block) {
+    expect(plan.tile_units >= p.n.H, "units", p, dev, plan);
+    expect(int64_t(plan.blocks) * plan.tile_batch >= p.n.B, "rows", p, dev, plan);
   } else {
     // A grid's blocks wait for each other, so all must be resident at once.
     expect(plan.blocks <= dev.sms && dev.cooperative, "more blocks than can be resident", p, dev, plan);
@@ -74,7 +77,8 @@ void expected_families() {
                 name(f), name(family(dtype, H, B)));
   };
   for (int64_t H : {128, 256, 384, 512}) want(DType::bf16, H, 16, Family::cluster);
-  for (int64_t H : {64, 128, 256, 512, 1024}) want(DType::f32, H, 16, Family::fma);
+  for (int64_t H : {64, 128, 256}) want(DType::f32, H, 16, Family::fma);
+  for (int64_t H : {512, 1024}) want(DType::f32, H, 16, Family::grid);
   want(DType::f64, 128, 16, Family::step);
 }
 
@@ -121,7 +125,7 @@ void forced() {
 }  // namespace
 
 int main() {
-  for (const char* family : {"cluster", "fma"}) {  // asked for by name, they keep the limits of every device
+  for (const char* family : {"block", "cluster", "fma", "grid"}) {  // asked for by name, they keep the limits of every device
     setenv("FUSEDRNN_CUDA_FAMILY", family, 1);
     wide_range();
   }

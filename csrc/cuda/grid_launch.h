@@ -1,48 +1,12 @@
-// Launches of the fma family's grids, one direction of time per file that includes this.
+// Launches of the grid family, one direction of time per file that includes this.
 #pragma once
 #include <algorithm>
-#include <map>
-#include <mutex>
-#include <utility>
 
-#include "fma_grid.h"
 #include "fma_launch.h"
+#include "grid.h"
+#include "resident.h"
 
 namespace fusedrnn::cuda {
-
-// Whether all blocks of a launch can be resident on the current device; asked of it once for each kernel, device and
-// size of shared memory. Sets the kernel's attribute, which must precede a capture.
-inline bool grid_accepted([[maybe_unused]] const void* kernel, [[maybe_unused]] const Plan& plan,
-                          [[maybe_unused]] int blocks) {
-#if defined(FUSEDRNN_EMULATED)
-  return true;
-#else
-  struct Seen {
-    int smem = 0;
-    std::map<int, int> resident;  // blocks, by shared memory
-  };
-  static std::mutex mutex;
-  static std::map<std::pair<const void*, int>, Seen> known;
-  int device = 0;
-  check(cudaGetDevice(&device), "cudaGetDevice");
-  const std::lock_guard<std::mutex> lock(mutex);
-  Seen& seen = known[{kernel, device}];
-  const auto [at, fresh] = seen.resident.try_emplace(plan.smem, 0);
-  if (fresh) {
-    bool ok = true;
-    if (plan.smem > seen.smem) {
-      ok = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.smem) == cudaSuccess;
-      if (ok) seen.smem = plan.smem;
-    }
-    int per_sm = 0, sms = 0;
-    ok = ok && cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_sm, kernel, plan.threads, plan.smem) == cudaSuccess &&
-         cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, device) == cudaSuccess;
-    if (!ok) (void)cudaGetLastError();
-    at->second = ok ? per_sm * sms : 0;
-  }
-  return blocks <= at->second;
-#endif
-}
 
 // One cooperative launch; false where the device refused it.
 template <class Args>
@@ -73,7 +37,7 @@ Launch launch_teams(const char* name, void (*kernel)(Args, FmaTeams), const Plan
                     const Args& args, int64_t exchange, const Runtime& rt) {
   const FmaShape& s = args.s;
   const int64_t tiles = ceil_div(a.n.B, s.N), pairs = a.n.D * tiles, together = plan.blocks / s.R;
-  if (!grid_accepted(reinterpret_cast<const void*>(kernel), plan, plan.blocks)) return Launch::refused;
+  if (plan.blocks > resident_blocks(reinterpret_cast<const void*>(kernel), plan)) return Launch::refused;
   FmaTeams teams{0, tiles, rt.take<uint32_t>(pairs * s.R), rt.take<float>(pairs * exchange)};
   check(cudaMemsetAsync(teams.flags, 0, static_cast<size_t>(pairs * s.R) * sizeof(uint32_t), rt.stream), "memset");
   for (; teams.first < pairs; teams.first += together) {

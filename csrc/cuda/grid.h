@@ -1,4 +1,4 @@
-// The fma family with a team of up to all multiprocessors, forward and backward. See fma.h; the steps are those of
+// The grid family, forward and backward: a team of up to all multiprocessors. See fma.h; the steps are those of
 // fma_forward.h and fma_backward.h, with another exchange: a block writes its part to device memory (it stays in the L2
 // cache), raises its flag, and waits for the flags of all. Two buffers take turns, and none is overrun: a block writes
 // for step s+1 after all flags of step s, a flag of step s is raised after its block has read the buffer of step s-1,
@@ -29,7 +29,7 @@ __device__ __forceinline__ void await_team(const FmaShape& s, const uint32_t* fl
 }
 
 template <class Cell, class T, int N>
-__global__ void __launch_bounds__(kFmaThreads, 1) fma_grid_forward_kernel(const FmaForward<T> a, const FmaTeams teams) {
+__global__ void __launch_bounds__(kFmaThreads, 1) grid_forward_kernel(const FmaForward<T> a, const FmaTeams teams) {
   FUSEDRNN_DYNAMIC_SHARED(memory);
   const FmaShape& shape = a.s;
   const FmaPlace p = fma_place(shape, a.rows, a.H, teams);
@@ -130,7 +130,7 @@ __device__ __forceinline__ void fma_spread(const FmaShape& s, int rank, const fl
 
 template <class Cell, class T, int N>
 __global__ void __launch_bounds__(kFmaThreads, 1)
-    fma_grid_backward_kernel(const FmaBackward<T> a, const FmaTeams teams) {
+    grid_backward_kernel(const FmaBackward<T> a, const FmaTeams teams) {
   FUSEDRNN_DYNAMIC_SHARED(memory);
   const FmaShape& shape = a.s;
   const FmaPlace p = fma_place(shape, a.rows, a.H, teams);

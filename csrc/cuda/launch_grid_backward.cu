@@ -1,9 +1,9 @@
-// Launches of the fma family's grids, backward.
-#include "fma_grid_launch.h"
+// Launches of the grid family, backward.
+#include "grid_launch.h"
 
 namespace fusedrnn::cuda {
 
-Launch fma_grid_backward(const Plan& plan, const RecurrenceGrad& r, const Runtime& rt) {
+Launch grid_backward(const Plan& plan, const RecurrenceGrad& r, const Runtime& rt) {
   const ForwardArgs& a = r.b.f;
   const int weight = static_cast<int>(size_of(a.dtype));
   const FmaShape s = FmaShape::of(cells::kCells[a.cell].G, a.n.H, plan.variant, plan.tile_batch, true, weight, true);
@@ -13,7 +13,7 @@ Launch fma_grid_backward(const Plan& plan, const RecurrenceGrad& r, const Runtim
     return with_storage(a.dtype, [&](auto type) {
       using T = decltype(type);
       return with_rows(s.N, [&](auto rows) {
-        return launch_teams("fma grid backward", fma_grid_backward_kernel<Cell, T, decltype(rows)::value>, plan, a,
+        return launch_teams("grid backward", grid_backward_kernel<Cell, T, decltype(rows)::value>, plan, a,
                             fma_arguments<T>(s, r), 2 * int64_t(s.R) * s.R * s.items, rt);
       });
     });

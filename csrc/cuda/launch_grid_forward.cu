@@ -1,9 +1,9 @@
-// Launches of the fma family's grids, forward.
-#include "fma_grid_launch.h"
+// Launches of the grid family, forward.
+#include "grid_launch.h"
 
 namespace fusedrnn::cuda {
 
-Launch fma_grid_forward(const Plan& plan, const Recurrence& r, const Runtime& rt) {
+Launch grid_forward(const Plan& plan, const Recurrence& r, const Runtime& rt) {
   const ForwardArgs& a = r.a;
   const int weight = static_cast<int>(size_of(a.dtype));
   const FmaShape s = FmaShape::of(cells::kCells[a.cell].G, a.n.H, plan.variant, plan.tile_batch, false, weight, true);
@@ -13,7 +13,7 @@ Launch fma_grid_forward(const Plan& plan, const Recurrence& r, const Runtime& rt
     return with_storage(a.dtype, [&](auto type) {
       using T = decltype(type);
       return with_rows(s.N, [&](auto rows) {
-        return launch_teams("fma grid forward", fma_grid_forward_kernel<Cell, T, decltype(rows)::value>, plan, a,
+        return launch_teams("grid forward", grid_forward_kernel<Cell, T, decltype(rows)::value>, plan, a,
                             fma_arguments<T>(s, r), 2 * int64_t(s.N) * s.K, rt);
       });
     });

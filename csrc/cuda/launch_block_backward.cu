@@ -1,0 +1,19 @@
+// Launches of the block family, backward.
+#include "block_launch.h"
+
+namespace fusedrnn::cuda {
+
+Launch block_backward(const Plan& plan, const RecurrenceGrad& r, const Runtime& rt) {
+  const ForwardArgs& a = r.b.f;
+  const FmaShape s = block_shape(cells::kCells[a.cell].G, plan.tile_units, plan.tile_batch, true);
+  return with_cell(a.cell, [&](auto cell) {
+    using Cell = decltype(cell);
+    static_assert(h_side_in_order<Cell>(), "the rows of W_hh stand in the order of the gates");
+    return with_block(plan, [&](auto units, auto rows) {
+      return launch_block("block backward", block_backward_kernel<Cell, decltype(units)::value, decltype(rows)::value>,
+                          plan, a.n.D, rt.stream, fma_arguments<float>(s, r));
+    });
+  });
+}
+
+}  // namespace fusedrnn::cuda
