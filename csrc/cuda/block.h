@@ -21,19 +21,22 @@ inline constexpr int kBlockRows[] = {1, 4};
 // Where a thread's weights are, a matter of the kernel alone: G cells' gates, K units, N rows.
 struct BlockSplit {
   int weights;   // of a thread: G * K / 4
-  int resident;  // of them in registers, a multiple of 4; the others in shared memory
+  int room;      // registers for weights, a multiple of 4
+  int resident;  // weights in registers; the others are in shared memory
 
   static constexpr BlockSplit of(int G, int K, int N) {
     const int threads = K * kBlockLanes, most = std::min(255, 65536 / threads / 8 * 8);
     const int weights = G * K / kBlockLanes;
     // What remains for everything else: addresses, a step's inputs twice, sums and operands.
-    const int spare = 80 + (N > 1 ? 4 * N + 4 * G + 16 : 0);
+    const int spare = 92 + 4 * G + (N > 1 ? 4 * N + 8 : 0), room = (most - spare) / 4 * 4;
 #if defined(FUSEDRNN_FEW_VARIANTS)
-    return {weights, std::min(weights, most - spare > 12 ? 12 : 4)};  // so that small layers take both paths
+    return {weights, room, std::min(weights, room > 12 ? 12 : 4)};  // so that small layers take both paths
 #else
-    return {weights, std::min(weights, (most - spare) / 4 * 4)};
+    return {weights, room, std::min(weights, room)};
 #endif
   }
+  // Whether such a kernel is compiled: not where most weights would be read from shared memory at every step.
+  static constexpr bool holds(int G, int K, int N) { return G * K <= 384 && of(G, K, N).room >= 8; }
 };
 
 // The fma family's description of a tile with one block, for what both share; sums are not kept in memory.

@@ -5,6 +5,13 @@
 
 namespace fusedrnn::cuda {
 
+// Loads after it stay after it: left alone, the compiler asks for all weights at once, and spills.
+__device__ __forceinline__ void in_order() {
+#if !defined(FUSEDRNN_EMULATED)
+  asm volatile("" ::: "memory");
+#endif
+}
+
 // The thread's quarter of W_hh: its terms are 4 (lane + 4 j) + e, so that the four lanes of a unit read 64 contiguous
 // bytes of the operand. Weight i of the thread is gate (i / 4) % G of term j = i / 4 / G, e = i % 4.
 template <int G, int K, int N>
@@ -22,6 +29,7 @@ struct BlockWeights {
     rest = shared;
 #pragma unroll
     for (int i = 0; i < kSplit.weights; i++) {
+      if (kSplit.resident < kSplit.weights && i % 16 == 0) in_order();
       const float w = from(i / 4 % G, 4 * (lane + kBlockLanes * (i / 4 / G)) + i % 4);
       if (i < kSplit.resident)
         own[i] = w;
@@ -90,6 +98,7 @@ __global__ void __launch_bounds__(K* kBlockLanes, 1) block_forward_kernel(const 
     for (int i = 0; i < N * G; i++) sums[i] = 0.f;
 #pragma unroll
     for (int j = 0; j < K / kBlockLanes / 4; j++) {
+      if constexpr (w.kSplit.resident < w.kSplit.weights) in_order();
       Four x[N];
 #pragma unroll
       for (int n = 0; n < N; n++) x[n] = load4(from + n * K + 4 * (lane + kBlockLanes * j));

@@ -10,8 +10,12 @@ Launch block_forward(const Plan& plan, const Recurrence& r, const Runtime& rt) {
     using Cell = decltype(cell);
     static_assert(h_side_in_order<Cell>(), "the rows of W_hh stand in the order of the gates");
     return with_block(plan, [&](auto units, auto rows) {
-      return launch_block("block forward", block_forward_kernel<Cell, decltype(units)::value, decltype(rows)::value>,
-                          plan, a.n.D, rt.stream, fma_arguments<float>(s, r));
+      constexpr int kUnits = decltype(units)::value, kRows = decltype(rows)::value;
+      if constexpr (!BlockSplit::holds(Cell::G, kUnits, kRows))
+        return Launch::refused;
+      else
+        return launch_block("block forward", block_forward_kernel<Cell, kUnits, kRows>, plan, a.n.D, rt.stream,
+                            fma_arguments<float>(s, r));
     });
   });
 }

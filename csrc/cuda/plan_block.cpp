@@ -27,6 +27,7 @@ bool plan_block(const Problem& p, const Device& dev, bool backward, Plan& plan) 
   for (int K : kBlockUnits) {
     if (K < p.n.H) continue;
     for (int N : kBlockRows) {
+      if (!BlockSplit::holds(G, K, N)) continue;
       const FmaShape s = block_shape(G, K, N, backward);
       const int threads = K * kBlockLanes;
       if (s.shared > dev.smem_block || threads > dev.threads_sm || !shape_allowed("FUSEDRNN_BLOCK_SHAPE", K, N))
