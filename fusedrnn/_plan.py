@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -84,7 +84,7 @@ def _facts(device: int | str | torch.device) -> CudaDevice:
         raise ValueError(
             f"device: expected a CUDA device of this machine, or 80, 90, 100: {device}"
         )
-    has = torch.cuda.get_device_properties(device)
+    has: Any = torch.cuda.get_device_properties(device)  # torch describes fewer than it has
     return {
         "arch": has.major * 10 + has.minor,
         "sms": has.multi_processor_count,
