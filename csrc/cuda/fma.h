@@ -1,11 +1,10 @@
-// The fma and the grid family: W_hh resident in the shared memory of a team of blocks, products by plain multiply-add in float32,
-// which is exact for float32 layers. A team owns a tile of batch rows of one direction for the whole sequence; each of
-// its blocks owns `units` hidden units, all their gates, and finishes them. Nothing but the states (forward) or their
-// gradients (backward) travels. A team is either
-//   fma: a cluster of up to 16 blocks: through distributed shared memory, counted in by an mbarrier (one block alone needs
-//   neither), float32 only; or
-//   grid: up to as many blocks as the chip has multiprocessors, launched together: through device memory (the L2
-//   cache), with one flag per block.
+// The fma and the grid family: W_hh resident in the shared memory of a team of blocks, products by plain multiply-add
+// in float32, which is exact for float32 layers. A team owns a tile of batch rows of one direction for the whole
+// sequence; each of its blocks owns `units` hidden units, all their gates, and finishes them. Nothing but the states
+// (forward) or their gradients (backward) travels. A team is either
+//   fma: a cluster of up to 16 blocks: through distributed shared memory, counted in by an mbarrier (one block alone
+//   needs neither), float32 only; or grid: up to as many blocks as the chip has multiprocessors, launched together:
+//   through device memory (the L2 cache), with one flag per block.
 //
 // Steps are counted per row, s = 0 .. length-1 in walking order, so that rows of different lengths start together.
 #pragma once

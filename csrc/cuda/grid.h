@@ -129,8 +129,7 @@ __device__ __forceinline__ void fma_spread(const FmaShape& s, int rank, const fl
 }
 
 template <class Cell, class T, int N>
-__global__ void __launch_bounds__(kFmaThreads, 1)
-    grid_backward_kernel(const FmaBackward<T> a, const FmaTeams teams) {
+__global__ void __launch_bounds__(kFmaThreads, 1) grid_backward_kernel(const FmaBackward<T> a, const FmaTeams teams) {
   FUSEDRNN_DYNAMIC_SHARED(memory);
   const FmaShape& shape = a.s;
   const FmaPlace p = fma_place(shape, a.rows, a.H, teams);

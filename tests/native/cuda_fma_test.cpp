@@ -1,6 +1,6 @@
-// The block, fma and grid families on the emulator, in every order of threads and every order of deliveries, against the
-// float64 reference. Prints one line for each wrong output and exits with 1 where there is any. Arguments: "small", "tiny" for
-// shorter runs, "block" for that family alone.
+// The block, fma and grid families on the emulator, in every order of threads and every order of deliveries, against
+// the float64 reference. Prints one line for each wrong output and exits with 1 where there is any. Arguments: "small",
+// "tiny" for shorter runs, "block" for that family alone.
 #define SIMT_MAIN
 #include <cstring>
 
@@ -64,8 +64,8 @@ void clusters(int count, int most) {
   unsetenv("FUSEDRNN_FMA_SHAPE");
 }
 
-// Sizes that fill, or do not, the padded units and the rows of a tile. Compiled here, a thread keeps at most 12 weights in
-// registers and the others in shared memory.
+// Sizes that fill, or do not, the padded units and the rows of a tile. Compiled here, a thread keeps at most 12 weights
+// in registers and the others in shared memory.
 void blocks(int count) {
   constexpr int64_t sizes[][3] = {{4, 3, 5}, {3, 9, 32}, {5, 1, 31}, {3, 5, 34}, {1, 2, 8}};
   for (int i = 0; i < count; i++) {

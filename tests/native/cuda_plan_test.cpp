@@ -125,7 +125,8 @@ void forced() {
 }  // namespace
 
 int main() {
-  for (const char* family : {"block", "cluster", "fma", "grid"}) {  // asked for by name, they keep the limits of every device
+  for (const char* family :
+       {"block", "cluster", "fma", "grid"}) {  // asked for by name, they keep the limits of every device
     setenv("FUSEDRNN_CUDA_FAMILY", family, 1);
     wide_range();
   }
