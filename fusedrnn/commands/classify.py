@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fusedrnn.commands import label_flags, training_flags
-from fusedrnn.commands.flags import command, device, whole
+from fusedrnn.commands.flags import JobOrPredict, command, device, refuse, whole
 from fusedrnn.tasks.label import ClassifyTask, LabelError, Labeller
 from fusedrnn.tasks.label.data import (
     check_labels,
@@ -30,9 +30,7 @@ Reader = TextReader | NumberReader
 def add(commands: Any) -> None:
     parser = command(commands, "classify", run_predict, "label texts with a recurrent network")
     parser.usage = "fusedrnn classify (train FILE | eval RUN FILE | RUN TEXT...) [flags]"
-    jobs = parser.add_subparsers(
-        action=label_flags.OrPredict, dest="job", required=True, metavar="JOB"
-    )
+    jobs = parser.add_subparsers(action=JobOrPredict, dest="job", required=True, metavar="JOB")
     _add_train(jobs)
     one = command(jobs, "eval", run_eval, "score a trained model on a labelled file")
     one.add_argument("checkpoint", metavar="RUN", help="folder of a run, or a checkpoint file")
@@ -137,6 +135,9 @@ def run_predict(args: argparse.Namespace) -> int:
 def _learn(args: argparse.Namespace, train: list[Example]) -> Reader:
     """The reader, learnt from the training part, every text of which it can read."""
     if args.tokens == "number" or is_named(args.file):
+        refuse(
+            args, ["embedding", "filter", "min_freq"], "expected words or characters, got numbers"
+        )
         check_texts(args.file, train, NumberReader(0.0, 1.0))
         return NumberReader.learn(example.text for example in train)
     texts = [example.text for example in train]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+
+from fusedrnn.errors import UserError
 
 LARGEST_SEED = 2**63 - 1  # of torch's generators
 
@@ -32,6 +35,47 @@ def command(commands: Any, name: str, run: Command, what: str) -> argparse.Argum
     )
     parser.set_defaults(run=run)
     return parser
+
+
+class FlagError(UserError, ValueError):
+    """Flags that cannot be together."""
+
+
+class JobOrPredict(argparse._SubParsersAction):  # type: ignore[type-arg]  # no public name
+    """Jobs of a command by name; a first word that is none begins the job ``predict``."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.choices = None  # type: ignore[assignment]  # any word passes the parser's check
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: Any = None
+    ) -> None:
+        words = list(values) if values[0] in self._name_parser_map else ["predict", *values]
+        super().__call__(parser, namespace, words, option)
+
+
+def given(args: argparse.Namespace) -> list[str]:
+    """The flags on the command line, also those that ask for the default, by their names in
+    ``args`` (which names them as argparse does: ``--time-format`` is ``time_format``)."""
+    flags = {f"--{name.replace('_', '-')}": name for name in vars(args)}
+    words = itertools.takewhile(lambda word: word != "--", args.words)
+    found = []
+    for word in (word.split("=", 1)[0] for word in words if word.startswith("--")):
+        asked = word if word in flags else f"--{word.removeprefix('--no-')}"
+        if asked not in flags:  # argparse takes the beginning of a flag that is the only one
+            asked = next((flag for flag in flags if flag.startswith(word)), asked)
+        if asked in flags:
+            found.append(flags[asked])
+    return found
+
+
+def refuse(args: argparse.Namespace, names: Iterable[str], why: str) -> None:
+    """FlagError for the first of the flags ``names`` that was given though it would do nothing."""
+    useless = set(names)
+    for name in given(args):
+        if name in useless:
+            raise FlagError(f"--{name.replace('_', '-')}: {why}")
 
 
 def add_device_and_seed(parser: Any, seed: str) -> None:

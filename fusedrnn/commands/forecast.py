@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fusedrnn.commands import forecast_flags, training_flags
-from fusedrnn.commands.flags import command
+from fusedrnn.commands.flags import command, refuse
 from fusedrnn.tasks.forecast.dates import short_time, uneven
 from fusedrnn.tasks.forecast.errors import SeriesError
 from fusedrnn.tasks.forecast.examples import EXAMPLES, write_example
@@ -24,6 +24,7 @@ from fusedrnn.tasks.forecast.task import ForecastTask
 from fusedrnn.train.plot import PlotUnavailableError
 
 _SHOWN_STEPS = 12
+_OF_A_FILE = ("delimiter", "time_format")
 
 
 def add(commands: Any) -> None:
@@ -57,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     is_run = args.file is not None and (
         Path(args.file).is_dir() or args.file.endswith(".safetensors")
     )
+    if args.source and is_run:
+        raise SeriesError(f"--from: expected a file to forecast, got another run, {args.file}")
     if args.source or is_run:
         return _predict(args, args.source or args.file, None if is_run else args.file)
     return _train(args)
@@ -64,10 +67,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _predict(args: argparse.Namespace, source: str, file: str | None) -> int:
     """Forecasts from a checkpoint, as a table on standard output."""
+    flags = ("seed", "device", "json", *(_OF_A_FILE if file is not None else ()))
+    shown = ", ".join(f"--{name.replace('_', '-')}" for name in flags)
+    rest = vars(args).keys() - {"file", "source", *flags}
+    refuse(args, rest, f"the run {source} has its own; expected no other flags than {shown}")
     forecaster = Forecaster.load(source, args.device)
     series = None
     if file is not None:
-        options = {"delimiter": args.delimiter, "time_format": args.time_format}
+        options = {name: getattr(args, name) for name in _OF_A_FILE}
         series = forecaster.read(file, **options)
     forecasts = forecaster.forecast(series, seed=args.seed)
     if args.json:
@@ -78,6 +85,15 @@ def _predict(args: argparse.Namespace, source: str, file: str | None) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    if not Path(args.file).exists():  # whatever else is missing: it may be the name of a run
+        raise SeriesError(
+            f"{args.file}: expected a file to train on or the folder of a run, got none"
+        )
+    refuse(args, ["json"], "expected a run whose forecasts to print, got a file to train on")
+    if args.model in ("linear", "mlp"):
+        refuse(args, ["cell"], f"expected a recurrent --model, got {args.model}")
+    if args.model == "linear":
+        refuse(args, ["hidden", "layers", "dropout"], "expected hidden units, got --model linear")
     if args.target is None:
         raise SeriesError("expected --target, the column to forecast, got none")
     name = f"{Path(args.file).stem}-{args.cell if args.model == 'rnn' else args.model}"

@@ -12,8 +12,7 @@ import torch
 
 from fusedrnn import init
 from fusedrnn.commands import training_flags
-from fusedrnn.commands.flags import number, whole
-from fusedrnn.errors import UserError
+from fusedrnn.commands.flags import FlagError, number, refuse, whole
 from fusedrnn.lm.model import CELLS
 from fusedrnn.tasks.label.labeller import Labeller
 from fusedrnn.tasks.label.metrics import Scores
@@ -24,24 +23,6 @@ from fusedrnn.train import RunFolder
 from fusedrnn.train.plot import PlotUnavailableError
 
 _FILES = ("scores.json", "confusion.png")
-
-
-class FlagError(UserError, ValueError):
-    """Flags that cannot be together."""
-
-
-class OrPredict(argparse._SubParsersAction):  # type: ignore[type-arg]  # no public name
-    """Jobs of a command by name; a first word that is none begins the job ``predict``."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.choices = None  # type: ignore[assignment]  # any word passes the parser's check
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option: Any = None
-    ) -> None:
-        words = list(values) if values[0] in self._name_parser_map else ["predict", *values]
-        super().__call__(parser, namespace, words, option)
 
 
 def add_model_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
@@ -107,6 +88,8 @@ def make_model(
     args: argparse.Namespace, inputs: dict[str, Any], outputs: int, pool: str | None
 ) -> SequenceLabeller:
     """The model that the flags describe, initialised by seed and name, on its device."""
+    if args.init != "chrono":
+        refuse(args, ["longest"], f"expected it with --init chrono alone, got --init {args.init}")
     torch.manual_seed(args.seed)
     try:
         model = SequenceLabeller(

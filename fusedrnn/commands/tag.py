@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fusedrnn.commands import label_flags, training_flags
-from fusedrnn.commands.flags import command, device, whole
+from fusedrnn.commands.flags import JobOrPredict, command, device, whole
 from fusedrnn.tasks.label import LabelError, Labeller, TagTask
 from fusedrnn.tasks.label.data import check_labels, label_names, split
 from fusedrnn.tasks.label.metrics import word_floor
@@ -19,9 +19,7 @@ from fusedrnn.tasks.label.tasks import class_weights
 def add(commands: Any) -> None:
     parser = command(commands, "tag", run_predict, "label the words of sentences")
     parser.usage = "fusedrnn tag (train FILE | eval RUN FILE | RUN SENTENCE...) [flags]"
-    jobs = parser.add_subparsers(
-        action=label_flags.OrPredict, dest="job", required=True, metavar="JOB"
-    )
+    jobs = parser.add_subparsers(action=JobOrPredict, dest="job", required=True, metavar="JOB")
     _add_train(jobs)
     one = command(jobs, "eval", run_eval, "score a trained model on a tagged file")
     one.add_argument("checkpoint", metavar="RUN", help="folder of a run, or a checkpoint file")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fusedrnn.commands import translate_training
-from fusedrnn.commands.flags import LARGEST_SEED, command, device, number, whole
+from fusedrnn.commands.flags import LARGEST_SEED, JobOrPredict, command, device, number, whole
 from fusedrnn.errors import UserError
 from fusedrnn.tasks.translate.addition import addition_pairs
 from fusedrnn.tasks.translate.pairs import read_pairs
@@ -25,28 +25,15 @@ from fusedrnn.tasks.translate.predict import Translator
 from fusedrnn.tasks.translate.task import HeldOut, load_translator
 
 _LARGEST = float("inf")
-_RUN = "RUN"  # a name that no folder is likely to have
-
-
-class _OrRun(argparse._SubParsersAction):  # type: ignore[type-arg]  # generic in stubs alone
-    """Subcommands, where any other first word is the argument of the subcommand `_RUN`."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.choices = None  # type: ignore[assignment]  # any word will do
-
-    def __call__(
-        self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None
-    ) -> None:
-        words = values if values[0] in self._name_parser_map else [_RUN, *values]
-        super().__call__(parser, namespace, words, option)
 
 
 def add(commands: Any) -> None:
     outer = command(commands, "translate", _translate, "translate sentences, or learn to")
     outer.formatter_class = argparse.RawDescriptionHelpFormatter
     outer.description = __doc__.split("\n", 2)[2]
-    words = outer.add_subparsers(action=_OrRun, dest="word", required=True, metavar="RUN|WORD")
+    words = outer.add_subparsers(
+        action=JobOrPredict, dest="word", required=True, metavar="RUN|WORD"
+    )
     translate_training.add(words)
     _add_evaluate(words)
     _add_sums(words)
@@ -84,7 +71,7 @@ def _add_sums(words: Any) -> None:
 
 
 def _add_run(words: Any) -> None:
-    parser = command(words, _RUN, _run, "translate sentences")
+    parser = command(words, "predict", _run, "translate (the word predict may be left out)")
     parser.add_argument("checkpoint", metavar="RUN", help="folder of a run, or a checkpoint file")
     parser.add_argument(
         "sentences", nargs="*", metavar="SENTENCE", help="without any, each line of standard input"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fusedrnn.commands import training_flags
-from fusedrnn.commands.flags import command, number, whole
+from fusedrnn.commands.flags import command, number, refuse, whole
 from fusedrnn.errors import UserError
 from fusedrnn.lm.model import CELLS
 from fusedrnn.tasks.translate.attention import ATTENTIONS
@@ -97,6 +97,7 @@ def _add_forcing_flags(group: Any) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
+    _check(args)
     name = f"{Path(args.pairs).stem}-{args.attention}"
     folder = training_flags.run_folder(args, name)
     task = _build(args)
@@ -107,6 +108,18 @@ def _train(args: argparse.Namespace) -> int:
         _report(args, task, result.history[-1])
     print(f'more: fusedrnn translate {folder.path} "{task.first_source}"')
     return 130 if result.interrupted else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuses flags that would do nothing beside the others. Raises FlagError."""
+    if args.tokens != "bpe":
+        refuse(args, ["pieces"], f"expected it with --tokens bpe alone, got {args.tokens}")
+    else:
+        refuse(args, ["min_freq"], "expected words or characters, got --tokens bpe")
+    if args.attention == "none":
+        refuse(args, ["feed"], "expected attention whose context enters, got --attention none")
+    if args.teacher_forcing == 1.0 and args.sampling != "constant":
+        refuse(args, ["sampling"], "expected --teacher-forcing below 1 to fall to, got 1")
 
 
 def _build(args: argparse.Namespace) -> TranslationTask:

@@ -135,6 +135,7 @@ def load(task: Task, settings: Settings, folder: RunFolder) -> Checkpoint | None
     wrong = settings.differences(dict(state["settings"]))
     wrong += differences(state["fingerprint"], task.fingerprint())
     wrong += differences(found.about, task.describe())
+    wrong = list(dict.fromkeys(wrong))  # a setting may stand in both
     if wrong:
         more = f" and {len(wrong) - 3} more differences" if len(wrong) > 3 else ""
         raise ResumeError(f"{folder.path}: expected the run's own: {'; '.join(wrong[:3])}{more}")

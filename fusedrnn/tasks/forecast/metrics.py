@@ -40,12 +40,3 @@ def naive_error(training: Floats, season: int = 1) -> float:
 def coverage(low: Floats, high: Floats, actual: Floats) -> Floats:
     """Share of ``actual [n, K]`` within ``[low, high]``, per horizon ``[K]``."""
     return np.asarray(((low <= actual) & (actual <= high)).mean(axis=0))
-
-
-def pinball(forecast: Floats, actual: Floats, level: float) -> Floats:
-    """Mean quantile loss of ``[n, K]`` at one level, per horizon ``[K]``.
-
-    Source: Koenker and Bassett, "Regression quantiles", Econometrica 46 (1978), 33-50.
-    """
-    error = actual - forecast
-    return np.asarray(np.maximum(level * error, (level - 1.0) * error).mean(axis=0))

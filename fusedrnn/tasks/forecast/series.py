@@ -57,6 +57,7 @@ class Series:
         past: float64 ``[N, P]``, covariates known up to the present.
         known: float64 ``[N + ahead, C]``, covariates known ahead.
         times: datetime64[s] ``[N + ahead]``, or None for steps without dates.
+        end: where its last value stands: file, line and column; empty for a series of no file.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Series:
     past: Floats
     known: Floats
     times: Times | None = None
+    end: str = ""
 
     def __len__(self) -> int:
         return len(self.target)
@@ -199,6 +201,7 @@ class _Building:
     past: list[list[float]] = field(default_factory=list)
     known: list[list[float]] = field(default_factory=list)
     times: list[np.datetime64] = field(default_factory=list)
+    end: str = ""
 
     def add(self, row: _Row, columns: Columns) -> None:
         if columns.time is not None:
@@ -218,6 +221,7 @@ class _Building:
                 )
         else:
             self.target.append(row.number(columns.target))
+            self.end = f"{row.where}, column {columns.target!r}"
             self.past.append([row.number(name) for name in columns.past])
         self.known.append([row.number(name) for name in columns.known])
 
@@ -230,4 +234,5 @@ class _Building:
             np.array(self.past),
             np.array(self.known),
             np.array(self.times, dtype="datetime64[s]") if self.times else None,
+            self.end,
         )

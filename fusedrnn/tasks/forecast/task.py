@@ -81,13 +81,12 @@ class ForecastTask(Task):
         lags = self.settings.lags
         windows = Windows(self.scaled, spans, lags, horizon, self.device)
         if len(windows) == 0:
-            longest = max(end - begin for begin, end in spans)
             need = f"{horizon} steps, the horizon," if part != "training" else (
                 f"{lags + horizon} steps, the lags and what is forecast from them,"
             )  # fmt: skip
             raise SeriesError(
-                f"expected at least {need} in the {part} part of a series, got {longest} in the "
-                "longest"
+                f"{_end_of_longest(self.series)}expected at least {need} in the {part} part of a "
+                f"series, got {max(end - begin for begin, end in spans)} in the longest"
             )
         return windows
 
@@ -151,6 +150,12 @@ class ForecastTask(Task):
             "batch": self.batch,
             "seed": self.seed,
         }
+
+
+def _end_of_longest(series: Sequence[Series]) -> str:
+    """Where the longest series ends, as the beginning of a message."""
+    end = max(series, key=len).end
+    return f"{end}, where the longest series ends: " if end else ""
 
 
 def _tail(series: Series, lags: int) -> dict[str, Any]:

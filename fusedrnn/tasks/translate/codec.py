@@ -131,7 +131,8 @@ class Codec:
 
         Args:
             tokens: ``"word"``, ``"char"`` or ``"bpe"``.
-            min_freq: tokens seen fewer times are unknown.
+            min_freq: words or characters seen fewer times are unknown; of byte-pair encoding all
+                pieces are known, so that any sentence can be read.
             size: the most pieces that byte-pair encoding learns.
 
         Raises:
@@ -142,7 +143,7 @@ class Codec:
         units = Pieces.train(texts, size) if bpe else _units({"tokens": tokens})
         tokenized = (units.tokenize(units.text(sentence)) for sentence in sentences)
         every = chain(chain.from_iterable(tokenized), units.inventory())
-        return cls(units, Vocab(every, min_freq=min_freq, reserved=_MARKS))
+        return cls(units, Vocab(every, min_freq=1 if bpe else min_freq, reserved=_MARKS))
 
     def __len__(self) -> int:
         return len(self.vocab)

@@ -148,7 +148,8 @@ def test_series_of_numbers(tmp_path, capsys):
     path = tmp_path / "series.tsv"
     rows = [f"up\t{i} {i + 1} {i + 3}\ndown\t{i + 3} {i + 1}" for i in range(10)]
     path.write_text("\n".join(rows))
-    flags = ["--tokens", "number", *COMMON, "--epochs", "20", "--out", str(tmp_path / "run")]
+    flags = ["--tokens", "number", "--hidden", "8", "--dropout", "0", "--lr", "0.05"]
+    flags += ["--epochs", "20", "--out", str(tmp_path / "run")]
     assert main(["classify", "train", str(path), *flags]) == 0
     capsys.readouterr()
     assert main(["classify", str(tmp_path / "run"), "2 3 5", "6 4"]) == 0
@@ -198,8 +199,15 @@ def test_flags_that_cannot_be_together(folder, tmp_path, capsys):
         (["--init", "identity"], "expected an RNN with nonlinearity='relu', got LSTM"),
         (["--init", "chrono"], "expected the steps of the longest dependency, got None"),
         (["--init", "chrono", "--longest", "9", "--cell", "elman"], "expected an LSTM or a GRU"),
+        (["--longest", "9"], "--longest: expected it with --init chrono alone, got --init default"),
     ):
         assert message in _fails(capsys, "classify", "train", file, "--out", out, *flags)
+    assert not out.exists()
+    numbers = tmp_path / "numbers.tsv"
+    numbers.write_text("up\t1 2\ndown\t2 1\n" * 4)
+    for flags in (["--embedding", "64"], ["--filter", "letters"], ["--min-freq=3"]):
+        line = _fails(capsys, "classify", "train", numbers, "--tokens", "number", *flags)
+        assert "expected words or characters, got numbers" in line
     with pytest.raises(SystemExit) as caught:
         main(["classify", "train", str(file), "--pool", "median"])
     assert caught.value.code == 2

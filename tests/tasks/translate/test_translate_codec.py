@@ -71,6 +71,11 @@ def test_pieces_grow_with_their_number():
     assert many.decode(many.encode("déjà vu")[:-1]) == "déjà vu"
 
 
+def test_pieces_are_all_known_whatever_the_least_frequency():
+    codec = Codec.build(["go on .", "go home ."], "bpe", min_freq=2, size=300)
+    assert codec.unknown("zzz déjà vu") == []
+
+
 @pytest.mark.parametrize("tokens", TOKENS)
 def test_tokens_are_shown_as_text(tokens):
     codec = _codec(tokens)

@@ -184,6 +184,19 @@ def test_what_cannot_be_done_is_refused(capsys, trained):
     assert "RUN|WORD" in _refused(capsys, code=2)
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--pieces", 2000], "--pieces: expected it with --tokens bpe alone, got word"),
+        (["--tokens", "bpe", "--min-freq=2"], "--min-freq: expected words or characters"),
+        (["--attention", "none", "--feed", "after"], "--feed: expected attention"),
+        (["--sampling", "linear"], "--sampling: expected --teacher-forcing below 1"),
+    ],
+)
+def test_flags_that_would_do_nothing_are_refused(capsys, flags, message):
+    assert message in _refused(capsys, "train", "pairs.tsv", *flags)
+
+
 def test_a_checkpoint_of_another_kind_is_refused(capsys, tmp_path):
     (tmp_path / "text.txt").write_text("the time traveller\n" * 30)
     small = ["--hidden", "4", "--epochs", "1", "--batch", "4", "--steps", "8", "--out", "lm"]
