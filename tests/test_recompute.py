@@ -109,6 +109,63 @@ def test_the_output_may_be_changed_in_place(name):
 
 
 @layers
+@pytest.mark.parametrize("what", ["x", "h", "lengths", "resets", "weight"])
+def test_what_was_given_may_not_be_changed_in_place(name, what):
+    module = getattr(fusedrnn, name)(I, H, recompute=True)
+    x, h = torch.randn(T, B, I), torch.randn(1, B, H)
+    lengths, resets = random_options(T, B)
+    given = {"x": x, "h": h, "lengths": lengths, "resets": resets, "weight": module.weight_hh_l0}
+    y, _ = module(x, (h, h) if name == "LSTM" else h, lengths=lengths, resets=resets)
+    with torch.no_grad():
+        given[what].zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+@layers
+def test_autocast_in_forward_is_that_of_the_second_pass_too(name):
+    def run(recompute, inside):
+        module = stack(name, recompute)
+        torch.manual_seed(1)
+        x = torch.randn(T, B, I, requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = module(x)[0].float().sin().sum()
+            if inside:
+                return torch.autograd.grad(loss, [x, *module.parameters()])
+        return torch.autograd.grad(loss, [x, *module.parameters()])
+
+    want = run(False, False)
+    for inside in (False, True):
+        assert all(torch.equal(a, b) for a, b in zip(run(True, inside), want, strict=True))
+
+
+@layers
+@pytest.mark.parametrize("frozen", ["weight", "bias", "l0", "l1", "weight_hh_l0"])
+def test_partly_frozen(name, frozen):
+    """The gradients of the others, of the first and second order, are those with nothing frozen."""
+
+    def run(recompute, frozen):
+        module = stack(name, recompute, dtype=torch.float64)
+        torch.manual_seed(1)
+        x = torch.randn(3, 2, I, dtype=torch.float64, requires_grad=True)
+        for n, p in module.named_parameters():
+            p.requires_grad_(not frozen or frozen not in n)
+        given = {"x": x, **{n: p for n, p in module.named_parameters() if p.requires_grad}}
+        loss = module(x)[0].square().sum()
+        first = torch.autograd.grad(loss, given.values(), create_graph=True)
+        second = torch.autograd.grad(
+            first[0].square().sum(), given.values(), materialize_grads=True
+        )
+        return {n: both for n, *both in zip(given, first, second, strict=True)}
+
+    every = run(False, "")
+    for recompute in (False, True):
+        found = run(recompute, frozen)
+        assert not any(frozen in n for n in found)
+        torch.testing.assert_close(found, {n: every[n] for n in found})
+
+
+@layers
 def test_double_backward(name):
     def penalty(recompute):
         module = stack(name, recompute, dtype=torch.float64)

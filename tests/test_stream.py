@@ -120,9 +120,13 @@ def test_it_declines_what_is_not_plain():
     class Mine(torch.Tensor):
         pass
 
-    imaginary = torch.randn(1, 1, dtype=torch.complex64).conj().imag
+    number = torch.randn((), dtype=torch.complex64)
+    imaginary = number.view(1, 1).conj().imag
+    dense_imaginary = number.conj().imag.view(1, 1)
     assert imaginary.is_neg()
-    one = fusedrnn.GRU(1, 3)
+    assert dense_imaginary.is_neg()
+    assert dense_imaginary.stride() == (1, 1)
+    one, small = fusedrnn.GRU(1, 3), fusedrnn.GRU(5, 1)
     declined = {
         "unbatched": (layer, x[0], None),
         "four rows": (layer, torch.randn(4, 5), None),
@@ -146,6 +150,8 @@ def test_it_declines_what_is_not_plain():
         "weights of two dtypes": (mixed, x, None),
         "a weight that is computed": (parametrized, x, None),
         "a conjugate's imaginary part": (one, imaginary, None),
+        "the same with dense strides": (one, dense_imaginary, None),
+        "the same as a state": (small, x, dense_imaginary.view(1, 1, 1)),
     }
     assert taken("gru", layer, x, h) is not None
     for what, args in declined.items():
@@ -154,6 +160,20 @@ def test_it_declines_what_is_not_plain():
     for wrong in (state[0], state[:1], (state[0], None), list(state)):
         assert taken("lstm", lstm, x, wrong) is None
     assert taken("lstm", fusedrnn.LSTM(5, 19, proj_size=3), x, None) is None
+
+
+@cells
+def test_a_sign_that_is_not_in_memory_counts(cell):
+    """That of a conjugate's imaginary part, which one element can have with dense strides."""
+    torch.manual_seed(0)
+    layer = LAYERS[cell](1, 1)
+    x = torch.tensor(0.3 + 0.7j).conj().imag.view(1, 1)
+    state = x.view(1, 1, 1)
+    given = (state, state) if cell == "lstm" else state
+    plain = state.clone(memory_format=torch.contiguous_format).resolve_neg()
+    want = layer.step(plain[0], (plain, plain) if cell == "lstm" else plain)
+    for a, b in zip(flat(layer.step(x, given)), flat(want), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_arguments_that_no_layer_gives():

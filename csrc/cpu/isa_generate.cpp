@@ -63,6 +63,7 @@ struct Rows {
   int64_t *order, *token;
   bool* mark;
   bool failed = false;
+  int64_t rounds;  // that the layers read
 
   Rows(const GenerateArgs& args, Arena& arena)
       : a(args),
@@ -73,7 +74,8 @@ struct Rows {
         blocks(ceil_div(H, L)),
         h_ld(padded(H)),
         v_ld(padded(args.V)),
-        by_table(!args.embedding && args.V <= args.steps * B && args.V * blocks * G * kVectorBytes <= kLargestTable) {
+        by_table(!args.embedding && args.V <= args.steps * B && args.V * blocks * G * kVectorBytes <= kLargestTable),
+        rounds(args.steps) {
     layers = arena.take<Layer<T>>(a.count);
     for (int64_t l = 0; l < a.count; l++) {
       const int64_t I = a.layers[l].n.I;
@@ -141,6 +143,7 @@ struct Rows {
                       logits + b * v_ld, scores, weights,  order,   mark};
       token[b] = failed ? -1 : draw(d, logprob);
       if (token[b] < 0) {
+        if (!failed) rounds = s;
         failed = true;
         *logprob = __builtin_nan("");
       } else {
@@ -256,7 +259,7 @@ struct Rows {
 
   void store_state() {
     const int64_t n = a.count * B * H;
-    __builtin_memcpy(a.h, h[a.steps & 1], n * sizeof(T));
+    __builtin_memcpy(a.h, h[rounds & 1], n * sizeof(T));
     if (cell.has_cell) __builtin_memcpy(a.c, c, n * sizeof(T));
   }
 };

@@ -7,6 +7,7 @@
 namespace fusedrnn::text {
 namespace {
 
+constexpr uint32_t kLastPoint = 0x10FFFF;
 constexpr size_t kMostRecorded = 1000;
 constexpr size_t kBlock = 1 << 15;
 
@@ -51,8 +52,10 @@ Encoder::Encoder(const EncoderSettings& settings, const std::vector<std::string>
       words_.find_or_add(token);
       continue;
     }
-    if (!token.empty() && token.size() == promised_length(uint8_t(token[0])))
-      characters_.set(decode(bytes_of(token)).point, int32_t(character_tokens_.size()));
+    if (!token.empty() && token.size() == promised_length(uint8_t(token[0]))) {
+      const uint32_t point = decode(bytes_of(token)).point;
+      if (point <= kLastPoint) characters_.set(point, int32_t(character_tokens_.size()));
+    }
     character_tokens_.push_back(token);
   }
   if (settings.letters) characters_.set('\n', kAbsent);

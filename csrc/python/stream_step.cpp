@@ -48,9 +48,14 @@ struct Step {
   int64_t per_layer() const { return PyList_GET_SIZE(names) / layers; }
   int bits() const { return dtype == DType::f64 ? 64 : 32; }
 
+  // Whether it is a tensor of the weights' dtype that can be read as it stands.
+  bool given(PyObject* object, TensorView& out) const {
+    return view(object, out) && out.is(kDlFloat, bits()) && !out.one_element();
+  }
+
   bool weight(int64_t i, TensorView& out) const {
     PyObject* found = PyDict_GetItem(parameters, PyList_GET_ITEM(names, i));
-    return found && view(found, out) && out.is(kDlFloat, bits());
+    return found && given(found, out);
   }
 
   bool read_sizes() {
@@ -70,7 +75,7 @@ struct Step {
     if (!view(x, x_view) || x_view.dims() < 1) return false;
     batch = x_view.size(0);
     ids = x_view.is(kDlInt, 64);
-    if (!ids) return x_view.is(kDlFloat, bits()) && x_view.shaped({batch, inputs});
+    if (!ids) return given(x, x_view) && x_view.shaped({batch, inputs});
     if (!x_view.shaped({batch})) return false;
     const int64_t* id = static_cast<const int64_t*>(x_view.data());
     for (int64_t b = 0; b < batch; b++)
@@ -85,9 +90,9 @@ struct Step {
       if (!PyTuple_CheckExact(state) || PyTuple_GET_SIZE(state) != 2) return false;
       h = PyTuple_GET_ITEM(state, 0);
       c = PyTuple_GET_ITEM(state, 1);
-      if (!view(c, c_view) || !c_view.is(kDlFloat, bits()) || !c_view.shaped({layers, batch, hidden})) return false;
+      if (!given(c, c_view) || !c_view.shaped({layers, batch, hidden})) return false;
     }
-    return view(h, h_view) && h_view.is(kDlFloat, bits()) && h_view.shaped({layers, batch, hidden});
+    return given(h, h_view) && h_view.shaped({layers, batch, hidden});
   }
 
   bool read_weights(int64_t layer, Weights& out) const {

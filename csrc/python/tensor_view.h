@@ -49,13 +49,19 @@ class TensorView {
     return true;
   }
   int dims() const { return t_.ndim; }
+  // Of such a tensor the strides say nothing: it may be the imaginary part of a conjugate, whose sign is not in memory.
+  bool one_element() const {
+    for (int i = 0; i < t_.ndim; i++)
+      if (t_.shape[i] != 1) return false;
+    return true;
+  }
   int bits() const { return t_.bits; }
   int64_t size(int i) const { return t_.shape[i]; }
   void* data() const { return static_cast<char*>(t_.data) + t_.byte_offset; }
 
  private:
-  // The last dimension must have stride 1 even where it holds one element: the imaginary part of a conjugate, whose
-  // sign is not in memory, never has it.
+  // The last dimension must have stride 1 even where it holds one element: the imaginary part of a conjugate of several
+  // elements never has it.
   bool dense() const {
     if (!t_.strides || t_.ndim == 0) return true;
     if (t_.strides[t_.ndim - 1] != 1) return false;

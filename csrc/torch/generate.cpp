@@ -31,7 +31,7 @@ void check_sampling(const cpu::Sampling& s) {
 void check_history(const cpu::GenerateArgs& a, int64_t B) {
   for (int64_t b = 0; b < B; b++) {
     const int64_t length = a.lengths[b];
-    expect(length >= 0 && length + a.steps <= a.capacity, "room for ", a.steps, " more tokens in a history of ",
+    expect(length >= 0 && length <= a.capacity - a.steps, "room for ", a.steps, " more tokens in a history of ",
            a.capacity, ", got ", length, " in row ", b);
     for (int64_t i = 0; i < length; i++) {
       const int64_t token = a.history[b * a.capacity + i];

@@ -287,6 +287,7 @@ OP = torch.ops.fusedrnn.generate.default
         ("history", torch.full((BATCH, 10), V), "tokens in .0, 23. in the history, got 23"),
         ("history", torch.zeros(BATCH, 10), "history of dtype int64"),
         ("lengths", torch.tensor([1, -1]), "got -1 in row 1"),
+        ("lengths", torch.tensor([1, 2**63 - 1]), "got 9223372036854775807 in row 1"),
         ("lengths", torch.ones(3, dtype=torch.int64), "lengths of shape"),
         ("embedding", torch.zeros(V, 4), "of shape"),
         ("head", torch.zeros(V + 1, HIDDEN), "w_ih of 24 columns"),
@@ -309,6 +310,22 @@ def test_the_op_refuses_before_it_writes(name, value, message):
         OP(*given)
     after = [t for t in given[:4] if t is not None]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("batch", [BATCH, 5])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_where_nothing_can_be_drawn_the_state_stays(batch, steps):
+    h = torch.randn(1, batch, HIDDEN)
+    given = arguments(
+        h=h.clone(),
+        history=torch.zeros(batch, 10, dtype=torch.int64),
+        lengths=torch.ones(batch, dtype=torch.int64),
+        uniform=torch.rand(steps, batch, dtype=torch.float64),
+        banned=torch.ones(V, dtype=torch.bool),
+    )
+    assert OP(*given).isnan().all()
+    assert torch.equal(given[0], h)
+    assert torch.equal(given[3], torch.ones(batch, dtype=torch.int64))
 
 
 def test_the_schema_says_what_is_written():

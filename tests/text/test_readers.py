@@ -204,3 +204,10 @@ def test_the_native_encoder_refuses(options, message):
     settings = {"unit": "char", "tokens": [], **options}
     with pytest.raises(ValueError, match=message):
         _C.Encoder(settings.pop("unit"), settings.pop("tokens"), **settings)
+
+
+def test_the_native_encoder_passes_over_what_no_text_holds():
+    """Tokens in bytes: a sequence past U+10FFFF, a cut one, several characters, nothing."""
+    tokens = [b"a", b"\xf7\xbf\xbf\xbf", b"\xe2\x82", b"bc", b"", b"d"]
+    encoder = _C.Encoder("char", tokens, width=1)
+    assert encoder.feed("ad\U0010ffff".encode()) + encoder.finish() == bytes([0, 5, 0])
