@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import shlex
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import ROOT
+from benchmarks.reproduce.command import call
 
 _SINE = (
     "forecast sine.csv --target value --lags 4 --horizon 64 --model mlp --hidden 10 --scale none "
@@ -53,19 +49,6 @@ def run(example: str, flags: str) -> dict[str, Any]:
         "seconds": round(seconds),
         "command": f"fusedrnn forecast --example {example}\nfusedrnn {flags}",
     }
-
-
-def call(flags: str, folder: str) -> None:
-    """Runs ``fusedrnn`` in a folder. Raises RuntimeError with what it said where it fails."""
-    start = "import sys; from fusedrnn.cli import main; sys.exit(main(sys.argv[1:]))"
-    paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    done = subprocess.run(
-        [sys.executable, "-c", start, *shlex.split(flags)],
-        cwd=folder, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"fusedrnn {flags}: code {done.returncode}: {done.stderr[-500:]}")
 
 
 def _row(found: dict[str, Any], **columns: str) -> dict[str, Any]:

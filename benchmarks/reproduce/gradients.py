@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reproduce.forecast import call
+from benchmarks.reproduce.command import call
 
 _BACK = 32
 

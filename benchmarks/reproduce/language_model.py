@@ -9,16 +9,14 @@ looked for as the named corpora are, see docs/text.md.
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
+from benchmarks.reproduce.command import call
 
 _BOOK = (
     "train time-machine --filter letters --max-tokens 10000 --valid-fraction 0 --batch 32 "
@@ -31,16 +29,10 @@ def run(flags: str) -> tuple[str, list[dict[str, Any]], str]:
     """Runs ``fusedrnn`` with these flags: the command, its epochs, and what it printed."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "run")
-        start = "import sys; from fusedrnn.cli import main; sys.exit(main(sys.argv[1:]))"
-        done = subprocess.run(
-            [sys.executable, "-c", start, *shlex.split(flags), "--out", str(out)],
-            cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(f"fusedrnn {flags}: code {done.returncode}: {done.stderr[-500:]}")
+        printed = call(f"{flags} --out {shlex.quote(str(out))}", ROOT)
         lines = (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         epochs = [json.loads(line) for line in lines]
-    return f"fusedrnn {flags}", [line for line in epochs if "loss" in line], done.stdout
+    return f"fusedrnn {flags}", [line for line in epochs if "loss" in line], printed
 
 
 def _book(flags: str, asked: float, speed: str) -> Callable[[], dict[str, Any]]:

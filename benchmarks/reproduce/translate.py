@@ -11,9 +11,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
+from benchmarks.reproduce.command import call
 
 _DATA = Path(os.environ.get("FUSEDRNN_DATA") or ROOT.parent / "shared" / "data")
 _PAIRS = "fra-eng-20k.tsv"
@@ -35,27 +33,13 @@ _SUMS = (
 )
 
 
-def _call(flags: str, folder: str) -> str:
-    """What ``fusedrnn`` with these flags prints, run in ``folder``."""
-    start = "import sys; from fusedrnn.cli import main; sys.exit(main(sys.argv[1:]))"
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", start, *shlex.split(flags)],
-        cwd=folder, env={**os.environ, "PYTHONPATH": path},
-        capture_output=True, text=True, encoding="utf-8", check=False,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"fusedrnn {flags}: code {done.returncode}: {done.stderr[-500:]}")
-    return done.stdout
-
-
 def _train(flags: str, folder: str) -> tuple[str, int]:
     """What training prints, with the pairs at hand, and its seconds."""
     pairs = Path(folder, _PAIRS)
     if not pairs.exists():
         pairs.symlink_to(_DATA / _PAIRS)
     begin = time.perf_counter()
-    return _call(flags, folder), round(time.perf_counter() - begin)
+    return call(flags, folder), round(time.perf_counter() - begin)
 
 
 def _found(pattern: str, text: str) -> float:
@@ -70,7 +54,7 @@ def _book(flags: str) -> Callable[[], dict[str, Any]]:
         command = f"{_BOOK} {flags}"
         with tempfile.TemporaryDirectory() as folder:
             printed, seconds = _train(command, folder)
-            found = _call('translate run "go ." "i lost ." "i\'m home ." --beam 1', folder)
+            found = call('translate run "go ." "i lost ." "i\'m home ." --beam 1', folder)
         loss = _found(r"steps of a sentence: ([\d.]+)", printed)
         return {
             "ours": f"loss {loss:.4f}; {'; '.join(found.splitlines())}",
@@ -103,7 +87,7 @@ def _french(flags: str, asked: str) -> Callable[[], dict[str, Any]]:
 
 def _addition() -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "sums.tsv").write_text(_call("translate sums", folder), encoding="utf-8")
+        Path(folder, "sums.tsv").write_text(call("translate sums", folder), encoding="utf-8")
         printed, seconds = _train(_SUMS, folder)
     exact = _found(r"held out, greedy: .*?([\d.]+)% exact", printed)
     return {

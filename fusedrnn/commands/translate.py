@@ -1,7 +1,7 @@
 """`fusedrnn translate`: learn to translate sentence pairs, and translate.
 
 fusedrnn translate train PAIRS.tsv       learn from sentence pairs
-fusedrnn translate evaluate RUN PAIRS    BLEU of a trained model on other pairs
+fusedrnn translate eval RUN PAIRS        BLEU of a trained model on other pairs
 fusedrnn translate sums                  write sums to learn, "123+456" and "579"
 fusedrnn translate RUN "how are you"     translate (where the first word is none of the above)
 """
@@ -55,7 +55,7 @@ def _add_search_flags(parser: Any, width: int) -> None:
 
 
 def _add_evaluate(words: Any) -> None:
-    parser = command(words, "evaluate", _evaluate, "BLEU of a trained model on sentence pairs")
+    parser = command(words, "eval", _evaluate, "BLEU of a trained model on sentence pairs")
     parser.add_argument("checkpoint", metavar="RUN", help="folder of a run, or a checkpoint file")
     parser.add_argument("pairs", metavar="PAIRS.tsv")
     parser.add_argument("--swap", action="store_true", help="from the second column to the first")

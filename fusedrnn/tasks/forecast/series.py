@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fusedrnn.errors import at
 from fusedrnn.tasks.forecast.dates import parse_time, short_time
 from fusedrnn.tasks.forecast.errors import SeriesError
 
@@ -107,10 +108,9 @@ def read_csv(
     for line, cells in rows:
         if len(cells) != len(header):
             raise SeriesError(
-                f"{path}, line {line}: expected {len(header)} cells as in the header, "
-                f"got {len(cells)}"
+                f"{at(path, line)}: expected {len(header)} cells as in the header, got {len(cells)}"
             )
-        row = _Row(f"{path}, line {line}", place, cells, time_format)
+        row = _Row(path, line, place, cells, time_format)
         name = path.stem if columns.series is None else row.text(columns.series)
         building.setdefault(name, _Building(name)).add(row, columns)
     if not building:
@@ -128,7 +128,7 @@ def _rows(path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
                     if cells:
                         yield reader.line_num, cells
             except csv.Error as error:
-                raise SeriesError(f"{path}, line {reader.line_num}: {error}") from error
+                raise SeriesError(f"{at(path, reader.line_num)}: {error}") from error
     except UnicodeDecodeError as error:
         raise SeriesError(
             f"{path}: expected UTF-8, got byte {error.object[error.start]:#x} at {error.start}"
@@ -142,7 +142,7 @@ def _places(path: Path, header: list[str], columns: Columns) -> dict[str, int]:
         if header.count(name) != 1:
             got = ", ".join(header)
             many = f"{header.count(name)} of that name" if name in header else got
-            raise SeriesError(f"{path}, line 1: expected one column {name!r}, got {many}")
+            raise SeriesError(f"{at(path, 1)}: expected one column {name!r}, got {many}")
         if wanted.count(name) > 1:
             raise SeriesError(f"column {name!r}: expected one use of it, got {wanted.count(name)}")
     return {name: header.index(name) for name in wanted}
@@ -152,17 +152,20 @@ def _places(path: Path, header: list[str], columns: Columns) -> dict[str, int]:
 class _Row:
     """A row that can say where it stands when a cell does not serve."""
 
-    where: str
+    path: Path
+    line: int
     place: dict[str, int]
     cells: list[str]
     time_format: str | None
 
+    def at(self, column: str) -> str:
+        """The place of a cell."""
+        return at(self.path, self.line, column)
+
     def text(self, column: str) -> str:
         value = self.cells[self.place[column]].strip()
         if not value:
-            raise SeriesError(
-                f"{self.where}, column {column!r}: expected a name, got an empty cell"
-            )
+            raise SeriesError(f"{self.at(column)}: expected a name, got an empty cell")
         return value
 
     def empty(self, column: str) -> bool:
@@ -176,9 +179,7 @@ class _Row:
             number = math.nan
         if not math.isfinite(number):
             got = repr(value) if value else "an empty cell"
-            raise SeriesError(
-                f"{self.where}, column {column!r}: expected a finite number, got {got}"
-            )
+            raise SeriesError(f"{self.at(column)}: expected a finite number, got {got}")
         return number
 
     def time(self, column: str) -> np.datetime64:
@@ -187,9 +188,7 @@ class _Row:
             return parse_time(value, self.time_format)
         except ValueError:
             form = self.time_format or "a date as 2024-05-31, 2024-05-31 14:00, 2024-05 or 2024"
-            raise SeriesError(
-                f"{self.where}, column {column!r}: expected {form}, got {value!r}"
-            ) from None
+            raise SeriesError(f"{self.at(column)}: expected {form}, got {value!r}") from None
 
 
 @dataclass
@@ -208,7 +207,7 @@ class _Building:
             time = row.time(columns.time)
             if self.times and time <= self.times[-1]:
                 raise SeriesError(
-                    f"{row.where}, column {columns.time!r}: expected a date after "
+                    f"{row.at(columns.time)}: expected a date after "
                     f"{short_time(self.times[-1])}, that of the row before, got {short_time(time)}"
                 )
             self.times.append(time)
@@ -216,12 +215,12 @@ class _Building:
         if columns.known and (ahead or row.empty(columns.target)):
             if not row.empty(columns.target):
                 raise SeriesError(
-                    f"{row.where}, column {columns.target!r}: expected an empty cell after an "
+                    f"{row.at(columns.target)}: expected an empty cell after an "
                     "empty one (only the last rows may lack the target), got a value"
                 )
         else:
             self.target.append(row.number(columns.target))
-            self.end = f"{row.where}, column {columns.target!r}"
+            self.end = row.at(columns.target)
             self.past.append([row.number(name) for name in columns.past])
         self.known.append([row.number(name) for name in columns.known])
 

@@ -82,7 +82,7 @@ def load_pair(run: Path, sample: Sample) -> Pair:
     """
     config = _config(run)
     if config.get("target"):
-        return _forecast(run, sample.data or config.get("file"), sample)
+        return _forecast(run, config, sample)
     named = sample.data or config.get("text") or []
     return _language(run, [named] if isinstance(named, str) else named, sample)
 
@@ -144,16 +144,18 @@ def _layer(rnn: object) -> Rnn:
     return rnn
 
 
-def _forecast(run: Path, data: str | None, sample: Sample) -> Pair:
+def _forecast(run: Path, config: dict[str, Any], sample: Sample) -> Pair:
+    data = sample.data or config.get("file")
     trained = Forecaster.load(run)
     settings, network = trained.settings, trained.network
     if not isinstance(network, ManyToOne):
         raise GradientError(f"{run}: expected a forecast by --model rnn, got {settings.kind}")
     if data is None or not Path(data).is_file():
         raise GradientError(f"expected --data, the file of series to differentiate on, got {data}")
-    series = [
-        trained.scaling.apply(ready(each, settings.calendar, 0)) for each in trained.read(data)
-    ]
+    read = trained.read(
+        data, delimiter=config.get("delimiter", ","), time_format=config.get("time_format")
+    )
+    series = [trained.scaling.apply(ready(each, settings.calendar, 0)) for each in read]
     spans = [(0, len(each)) for each in series]
     windows = Windows(series, spans, settings.lags, settings.steps)
     if len(windows) == 0:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from fusedrnn.tasks.label.errors import LabelError, at
+from fusedrnn.errors import at
+from fusedrnn.tasks.label.errors import LabelError
 from fusedrnn.tasks.label.files import Example, read_labelled
 from fusedrnn.tasks.label.readers import Reader
 from fusedrnn.tasks.label.sentences import Sentence

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from fusedrnn.errors import UserError
 
 
 class LabelError(UserError, ValueError):
     """A file, text or label that cannot be used as asked."""
-
-
-def at(path: str | Path, line: int, column: int | None = None) -> str:
-    """The place a message begins with; lines and columns count from 1."""
-    return f"{path}: line {line}" + (f", column {column}" if column else "")

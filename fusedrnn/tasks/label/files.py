@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusedrnn.tasks.label.errors import LabelError, at
+from fusedrnn.errors import at
+from fusedrnn.tasks.label.errors import LabelError
 from fusedrnn.text.corpus import read_text
 
 

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusedrnn.tasks.label.errors import LabelError, at
+from fusedrnn.errors import at
+from fusedrnn.tasks.label.errors import LabelError
 from fusedrnn.tasks.label.files import read_lines
 
 FORMATS = ("auto", "conllu", "columns")

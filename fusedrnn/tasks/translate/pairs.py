@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from fusedrnn.errors import UserError
+from fusedrnn.errors import UserError, at
 
 Pair = tuple[str, str]
 
@@ -44,32 +44,32 @@ def read_pairs(path: str | Path, *, limit: int | None = None, swap: bool = False
     pairs = []
     columns = 0
     for number, line in enumerate(lines[:limit], start=1):
-        cells = _cells(line, f"{path}:{number}")
+        cells = _cells(line, path, number)
         columns = columns or len(cells)
         if len(cells) != columns:
             raise PairsError(
-                f"{path}:{number}: expected {columns} columns, as in line 1, got {len(cells)}"
+                f"{at(path, number)}: expected {columns} columns, as in line 1, got {len(cells)}"
             )
         pairs.append((cells[1], cells[0]) if swap else (cells[0], cells[1]))
     return pairs
 
 
-def _cells(line: bytes, where: str) -> list[str]:
+def _cells(line: bytes, path: str | Path, number: int) -> list[str]:
     try:
         cells = line.decode("utf-8").rstrip("\r").split("\t")
     except UnicodeDecodeError as error:
         column = line.count(b"\t", 0, error.start) + 1
         raise PairsError(
-            f"{where}, column {column}: expected UTF-8 text, got the byte "
+            f"{at(path, number, column)}: expected UTF-8 text, got the byte "
             f"0x{line[error.start]:02x}, which is not"
         ) from error
     if len(cells) < 2:
         raise PairsError(
-            f"{where}: expected two columns with a tab between them, got {_shown(cells[0])}"
+            f"{at(path, number)}: expected two columns with a tab between them, got {_shown(cells[0])}"
         )
     for column, cell in enumerate(cells[:2], start=1):
         if not cell.strip():
-            raise PairsError(f"{where}, column {column}: expected a sentence, got an empty cell")
+            raise PairsError(f"{at(path, number, column)}: expected a sentence, got an empty cell")
     return [cell.strip() for cell in cells]
 
 

@@ -99,6 +99,17 @@ def test_a_forecast_is_differentiated_too(runs, capsys):
         assert len(json.load(file)[0]["after"]["h"]) == 10  # the lags bound the steps
 
 
+def test_a_file_is_read_as_the_run_read_it(runs, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open("days.tsv", "w") as file:
+        file.write("day\tvalue\n")
+        file.writelines(f"{day:02d}.01.2020\t{day % 5}\n" for day in range(1, 31))
+    flags = ["--time", "day", "--time-format", "%d.%m.%Y", "--delimiter", r"\t", "--lags", "3"]
+    flags += ["--target", "value", "--epochs", "1", "--hidden", "3", "--out", "days"]
+    assert cli.main(["forecast", "days.tsv", *flags]) == 0
+    assert _run(capsys, "days", "--draws", 1)[0] == 0
+
+
 def test_the_study_is_what_the_states_say(runs):
     pair = load_pair(runs / "lstm", Sample(str(runs / "text.txt"), 12, 3))
     ticks = []

@@ -167,14 +167,14 @@ def test_bad_files_are_refused_before_anything_is_written(folder, tmp_path, caps
     line = _fails(capsys, "classify", "train", path, "--out", out)
     assert (
         line
-        == f"fusedrnn classify: error: {path}: line 2: expected 2 columns, label<TAB>text, got 1"
+        == f"fusedrnn classify: error: {path}, line 2: expected 2 columns, label<TAB>text, got 1"
     )
     path.write_text("a\tX\n\n\nb\tY\n")
     assert "line 3: expected a sentence" in _fails(capsys, "tag", "train", path, "--out", out)
     path.write_text("a\tX\n\nb\tY\n")
     flags = ["--valid", str(folder / "tags.tsv"), "--out", out]
     line = _fails(capsys, "tag", "train", path, *flags)
-    assert line.endswith("tags.tsv: line 1, column 2: expected one of X, Y, got 'D'")
+    assert line.endswith("tags.tsv, line 1, column 2: expected one of X, Y, got 'D'")
     assert not out.exists()
 
 
@@ -182,10 +182,10 @@ def test_unknown_labels_and_foreign_runs(folder, tmp_path, capsys):
     path = tmp_path / "more.tsv"
     path.write_text("pos\tgood\nmixed\tgood\n")
     line = _fails(capsys, "classify", "eval", folder / "classify", path)
-    assert line.endswith(f"{path}: line 2, column 1: expected one of neg, pos, got 'mixed'")
+    assert line.endswith(f"{path}, line 2, column 1: expected one of neg, pos, got 'mixed'")
     path.write_text("1\tcat\t_\tX\t_\t_\t0\troot\t_\t_\n\n")
     line = _fails(capsys, "tag", "eval", folder / "tag", path, "--format", "conllu")
-    assert line.endswith(f"{path}: line 1, column 4: expected one of D, N, V, got 'X'")
+    assert line.endswith(f"{path}, line 1, column 4: expected one of D, N, V, got 'X'")
     line = _fails(capsys, "classify", folder / "tag", "text")
     assert "expected a checkpoint of kind 'classifier', got one of 'tagger'" in line
     assert "expected a text to label" in _fails(capsys, "classify", folder / "classify")

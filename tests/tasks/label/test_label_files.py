@@ -76,12 +76,12 @@ def test_files_that_are_no_texts(tmp_path):
 
 def test_places_of_texts_and_labels_that_do_not_serve():
     examples = [Example("1 2", "a", 1), Example("3 nan", "b", 2)]
-    with pytest.raises(LabelError, match=r"f: line 2, column 2: .*got 'nan' as number 2"):
+    with pytest.raises(LabelError, match=r"f, line 2, column 2: .*got 'nan' as number 2"):
         check_texts("f", examples, NumberReader(0.0, 1.0))
-    with pytest.raises(LabelError, match="f: line 2, column 1: expected one of a, c, got 'b'"):
+    with pytest.raises(LabelError, match="f, line 2, column 1: expected one of a, c, got 'b'"):
         check_labels("f", examples, ["a", "c"])
     reader = TextReader.learn(["abc"], "word", "letters")
-    with pytest.raises(LabelError, match="f: line 4: expected a text with words in it, got none"):
+    with pytest.raises(LabelError, match="f, line 4: expected a text with words in it, got none"):
         check_texts("f", [Example("123", "", 4)], reader)
     with pytest.raises(LabelError, match=r"f: expected at least two different labels, got \['a'\]"):
         label_names(["a", "a"], "f")
@@ -221,5 +221,5 @@ def test_the_development_part_of_ewt(data_file):
 
 def test_places_of_unknown_tags(tmp_path):
     sentences = read_sentences(_conllu(tmp_path, ["# c", ("1", "a")], [("1", "b")]))
-    with pytest.raises(LabelError, match="f: line 2, column 4: expected one of Y, Z, got 'X'"):
+    with pytest.raises(LabelError, match="f, line 2, column 4: expected one of Y, Z, got 'X'"):
         check_labels("f", sentences, ["Y", "Z"])

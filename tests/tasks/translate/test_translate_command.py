@@ -104,13 +104,13 @@ def test_the_attention_is_drawn(trained, capsys):
 
 def test_a_model_is_judged_on_other_pairs(trained, capsys):
     pytest.importorskip("sacrebleu")
-    code, out, _ = _run(capsys, "evaluate", "run", "pairs.tsv", "--json")
+    code, out, _ = _run(capsys, "eval", "run", "pairs.tsv", "--json")
     assert code == 0
     scores = json.loads(out)
     assert scores["exact"] == 1.0
     assert scores["bleu"] == pytest.approx(100)
     assert scores["sentences"] == 4
-    out = _run(capsys, "evaluate", "run", "pairs.tsv", "--beam", 1)[1]
+    out = _run(capsys, "eval", "run", "pairs.tsv", "--beam", 1)[1]
     assert out == "4 sentences, greedy: BLEU 100.0, 100.00% exact\n"
 
 
@@ -158,9 +158,9 @@ def test_sums_are_written(capsys):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a\tb\nc\n", "bad.tsv:2: expected two columns"),
-        (b"a\tb\n\td\n", "bad.tsv:2, column 1: expected a sentence"),
-        (b"a\tb\nc\t\xff\n", "bad.tsv:2, column 2: expected UTF-8"),
+        (b"a\tb\nc\n", "bad.tsv, line 2: expected two columns"),
+        (b"a\tb\n\td\n", "bad.tsv, line 2, column 1: expected a sentence"),
+        (b"a\tb\nc\t\xff\n", "bad.tsv, line 2, column 2: expected UTF-8"),
         (b"", "bad.tsv: expected sentence pairs, got an empty file"),
     ],
 )

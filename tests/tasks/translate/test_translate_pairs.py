@@ -36,13 +36,13 @@ def test_what_other_programs_write_is_read(tmp_path, content):
     ("content", "message"),
     [
         ("", "expected sentence pairs, got an empty file"),
-        ("a\tb\nno tab here\n", ":2: expected two columns .* got one: 'no tab here'"),
-        ("a\tb\n\nc\td\n", ":2: expected two columns .* got an empty line"),
-        ("a\tb\nc\t \n", ":2, column 2: expected a sentence, got an empty cell"),
-        ("\tb\n", ":1, column 1: expected a sentence, got an empty cell"),
-        ("a\tb\nc\td\te\n", ":2: expected 2 columns, as in line 1, got 3"),
-        (b"a\tb\nc\td\xff\n", ":2, column 2: expected UTF-8 text, got the byte 0xff"),
-        (b"\xe9\tb\n", ":1, column 1: expected UTF-8 text, got the byte 0xe9"),
+        ("a\tb\nno tab here\n", ", line 2: expected two columns .* got one: 'no tab here'"),
+        ("a\tb\n\nc\td\n", ", line 2: expected two columns .* got an empty line"),
+        ("a\tb\nc\t \n", ", line 2, column 2: expected a sentence, got an empty cell"),
+        ("\tb\n", ", line 1, column 1: expected a sentence, got an empty cell"),
+        ("a\tb\nc\td\te\n", ", line 2: expected 2 columns, as in line 1, got 3"),
+        (b"a\tb\nc\td\xff\n", ", line 2, column 2: expected UTF-8 text, got the byte 0xff"),
+        (b"\xe9\tb\n", ", line 1, column 1: expected UTF-8 text, got the byte 0xe9"),
     ],
 )
 def test_a_bad_file_is_refused_by_line_and_column(tmp_path, content, message):
