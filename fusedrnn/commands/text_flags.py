@@ -14,6 +14,7 @@ from fusedrnn.text.decode import ENCODING_ERRORS
 from fusedrnn.text.tokenize import FILTERS, TOKENIZERS, Tokenizer
 from fusedrnn.text.vocab import UNKNOWN_POLICIES
 
+TEXTS = f"files (also .gz and .zst), patterns, - for standard input, or {', '.join(text.CORPORA)}"
 PYTHON_DOCS = "pydoc_data.topics, which comes with Python"
 
 
@@ -23,8 +24,7 @@ def add(parser: argparse.ArgumentParser, valid_fraction: float = 0.05) -> None:
         "text",
         nargs="*",
         metavar="TEXT",
-        help="files (also .gz and .zst), patterns, - for standard input, or "
-        f"{', '.join(text.CORPORA)}; without any, the English help topics that every Python carries",
+        help=f"{TEXTS}; without any, the English help topics that every Python carries",
     )
     group = parser.add_argument_group("text")
     add_tokens(group)

@@ -36,15 +36,29 @@ def add(commands: Any) -> None:
     _add_model_flags(parser.add_argument_group("model"))
     _add_unrolling_flags(parser.add_argument_group("unrolling"))
     training_flags.add(parser)
+    _mark_defaults(parser)
+
+
+class _Unasked(str):
+    """A default that a preset may replace. It is text, which argparse converts after all flags are
+    read: until then a value that was asked for is told from it, even where the two are equal."""
+
+
+def _mark_defaults(parser: argparse.ArgumentParser) -> None:
+    for name in {name for preset in PRESETS.values() for name in preset}:
+        default = parser.get_default(name)
+        if default is not None and default is not False:  # which no flag can ask for
+            parser.set_defaults(**{name: _Unasked(default)})
 
 
 class _Preset(argparse.Action):
-    """Sets the flags of a preset that still have their defaults."""
+    """Sets the flags of a preset that were not asked for."""
 
     def __call__(self, parser: Any, namespace: Any, value: Any, option: Any = None) -> None:
         namespace.preset = value
         for name, wanted in PRESETS[value].items():
-            if getattr(namespace, name) == parser.get_default(name):
+            now = getattr(namespace, name)
+            if now is None or now is False or isinstance(now, _Unasked):
                 setattr(namespace, name, wanted)
 
 
@@ -138,7 +152,7 @@ def _run(args: argparse.Namespace) -> int:
         print(text_flags.describe(args, corpus))
         print(f"model: {_describe(args)}, {parameters:,} parameters")
         print(f"run: {folder.path}", flush=True)
-    floors = _floors(corpus)
+    floors = _floors(corpus) if distributed.rank() == 0 else {}
     title = f"{_describe(args)}, {args.optimizer}, {args.order}"
     result = training_flags.run_training(task, args, title, folder=folder, floors=floors)
     if distributed.rank() == 0:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusedrnn.lm.model import State
+from fusedrnn.text.batches import document_resets, gather
 from fusedrnn.text.errors import TextError
 
 _PADDING = -100
@@ -40,16 +41,19 @@ def evaluate(
     if len(ids) < 2:
         raise TextError(f"expected at least 2 tokens to evaluate on, got {len(ids)}")
     device = next(model.parameters()).device
-    inputs, labels = _streams(ids.to(device), batch, steps)
-    resets = _resets(inputs, separator, documents)
+    ids = ids.to(device)
+    rows, length = _shape(len(ids) - 1, batch, steps)
+    starts = length * torch.arange(rows, device=device)
     training = model.training
     model.eval()
     total = torch.zeros((), dtype=torch.float64, device=device)
     state: State | None = None
     try:
-        for begin in range(0, len(inputs), steps):
-            here, following = inputs[begin : begin + steps], labels[begin : begin + steps]
-            options = {} if resets is None else {"resets": resets[begin : begin + steps]}
+        for begin in range(0, length, steps):
+            count = min(steps, length - begin)
+            here, following = _block(ids, starts + begin, count)
+            resets = _resets(here, starts + begin, separator, documents)
+            options = {} if resets is None else {"resets": resets}
             logits, state = model(here, state, **options)
             total += F.cross_entropy(
                 logits.flatten(0, 1), following.flatten(), ignore_index=_PADDING, reduction="sum"
@@ -59,26 +63,28 @@ def evaluate(
     return total.item() / (len(ids) - 1)
 
 
-def _resets(inputs: Tensor, separator: int | None, documents: Tensor | None) -> Tensor | None:
-    """Where documents begin, bool ``[length, rows]``; None where there is but one."""
-    begins = None if separator is None else inputs == separator
-    if documents is not None and len(documents) > 1:
-        listed = torch.zeros(inputs.numel(), dtype=torch.bool, device=inputs.device)
-        within = documents[documents < inputs.numel()]
-        listed[within.to(inputs.device)] = True
-        listed = listed.view(inputs.shape[1], inputs.shape[0]).t()
-        begins = listed if begins is None else begins | listed
-    return begins
-
-
-def _streams(ids: Tensor, batch: int, steps: int) -> tuple[Tensor, Tensor]:
-    """Inputs and labels int64 ``[length, rows]``; what a last row lacks is input 0 and label
-    _PADDING."""
-    count = len(ids) - 1
+def _shape(count: int, batch: int, steps: int) -> tuple[int, int]:
+    """How many rows ``count`` inputs make, and how long they are; the last one may lack some."""
     rows = max(1, min(batch, count // steps))
     length = -(-count // rows)
-    rows = -(-count // length)
-    lack = rows * length - count
-    inputs = F.pad(ids[:-1].long(), (0, lack)).view(rows, length)
-    labels = F.pad(ids[1:].long(), (0, lack), value=_PADDING).view(rows, length)
-    return inputs.t(), labels.t()
+    return -(-count // length), length
+
+
+def _block(ids: Tensor, starts: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+    """Inputs and labels int64 ``[steps, rows]``, read where the text lies: it may be a file mapped
+    into memory. What a last row lacks has label _PADDING."""
+    positions = starts + torch.arange(steps + 1, device=starts.device).unsqueeze(1)
+    last = len(ids) - 1
+    found = gather(ids, positions.clamp(max=last))
+    return found[:-1], found[1:].masked_fill(positions[1:] > last, _PADDING)
+
+
+def _resets(
+    inputs: Tensor, starts: Tensor, separator: int | None, documents: Tensor | None
+) -> Tensor | None:
+    """Where documents begin, bool ``[steps, rows]``; None where there is but one."""
+    begins = None if separator is None else inputs == separator
+    if documents is not None and len(documents) > 1:
+        listed = document_resets(documents.to(inputs.device), starts, len(inputs))
+        begins = listed if begins is None else begins | listed
+    return begins

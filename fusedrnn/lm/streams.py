@@ -7,10 +7,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from fusedrnn.text.batches import Order, SequentialPartition, make_order
+from fusedrnn.text.batches import (
+    Order,
+    SequentialPartition,
+    Windows,
+    document_resets,
+    make_order,
+)
 from fusedrnn.text.errors import TextError
-
-_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 Batch = tuple[Tensor, Tensor, Tensor | None]
 
@@ -52,6 +56,7 @@ class Streams:
                 raise TextError(f"same_start: expected sequential order, got {order!r}")
             self.order = _SameStart(len(ids), batch, steps, seed)
         self._ids = ids.contiguous()
+        self._windows = Windows(self._ids, steps)
         several = documents is not None and len(documents) > 1
         self._documents = documents.to(ids.device) if documents is not None and several else None
         self._rows = slice(0, batch)
@@ -78,19 +83,18 @@ class Streams:
         """
         starts = self.order.starts(epoch)[:, self._rows]
         begin = sum(stretches[:skip])
-        cut = self._strided if self.order.carries else self._gathered
         for chunks in stretches[skip:]:
-            block = cut(starts[begin], chunks * self.order.steps + 1)
-            yield block[:-1], block[1:], self._resets(starts[begin], len(block) - 1)
+            rows, length = starts[begin].to(self._ids.device), chunks * self.order.steps
+            if self.order.carries:
+                block = self._strided(starts[begin], length + 1)
+                inputs, labels = block[:-1], block[1:]
+            else:
+                inputs, labels = self._windows[rows]
+            resets = self._documents
+            if resets is not None:
+                resets = document_resets(resets, rows, length)
+            yield inputs, labels, resets
             begin += chunks
-
-    def _resets(self, starts: Tensor, length: int) -> Tensor | None:
-        if self._documents is None:
-            return None
-        starts = starts.to(self._ids.device)
-        positions = starts + torch.arange(length, device=starts.device).unsqueeze(1)
-        found = torch.searchsorted(self._documents, positions)
-        return self._documents[found.clamp_(max=len(self._documents) - 1)] == positions
 
     def _strided(self, starts: Tensor, length: int) -> Tensor:
         """In sequential order the rows are equally far apart: one copy makes the block."""
@@ -99,11 +103,3 @@ class Streams:
         offset = self._ids.storage_offset() + first
         view = self._ids.as_strided((length, len(starts)), (1, stride), offset)
         return view.to(torch.int64, memory_format=torch.contiguous_format, copy=True)
-
-    def _gathered(self, starts: Tensor, length: int) -> Tensor:
-        starts = starts.to(self._ids.device)
-        positions = starts + torch.arange(length, device=starts.device).unsqueeze(1)
-        # Not every unsigned type can be gathered from: its bits are read as those of a signed one.
-        signed = self._ids.view(_SIGNED.get(self._ids.dtype, self._ids.dtype))
-        taken = signed.index_select(0, positions.flatten()).view(self._ids.dtype)
-        return taken.to(torch.int64).view_as(positions)

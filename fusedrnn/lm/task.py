@@ -100,7 +100,8 @@ class LanguageModelTask(Task):
             "cut": self._cut,
             "summed": summed,
             "separator": separator,
-            "documents": 1 if documents is None else max(1, len(documents)),
+            "documents": _documents(documents),
+            "held-out documents": _documents(valid_documents),
         }
 
     def share(self, rank: int, world: int) -> None:
@@ -199,3 +200,8 @@ class LanguageModelTask(Task):
 def _digest(ids: Tensor) -> str:
     """SHA-256 of the indices, shortened."""
     return hashlib.sha256(ids.cpu().contiguous().numpy().data).hexdigest()[:16]
+
+
+def _documents(begins: Tensor | None) -> str | None:
+    """The same for where documents begin; None where there is but one."""
+    return _digest(begins) if begins is not None and len(begins) > 1 else None

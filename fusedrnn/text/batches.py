@@ -37,7 +37,25 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fusedrnn.text.errors import TextError
 
-_SIGNED = {torch.uint16: (torch.int16, 0xFFFF), torch.uint32: (torch.int32, 0xFFFFFFFF)}
+_SIGNED = {
+    torch.uint16: (torch.int16, 0xFFFF),
+    torch.uint32: (torch.int32, 0xFFFFFFFF),
+    torch.uint64: (torch.int64, -1),
+}
+
+
+def gather(ids: Tensor, positions: Tensor) -> Tensor:
+    """The tokens at ``positions``, int64 in their shape; ``ids`` is read where it lies.
+
+    Args:
+        ids: integer ``[tokens]`` of any integer type.
+        positions: int64, on the device of ``ids``. Raises IndexError for one outside the text.
+    """
+    # torch gathers no unsigned type but uint8: they are read as signed and turned back afterwards.
+    signed, mask = _SIGNED.get(ids.dtype, (ids.dtype, -1))
+    # index_select, unlike indexing, refuses negative positions.
+    found = ids.view(signed).index_select(0, positions.flatten()).view_as(positions).long()
+    return found & mask if mask >= 0 else found
 
 
 class Windows(Dataset[tuple[Tensor, Tensor]]):
@@ -65,9 +83,6 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
         _check_fits(len(ids), 1, steps)
         self.ids = ids
         self.steps = steps
-        # torch gathers no uint16 and uint32: they are read as signed and turned back afterwards.
-        signed, self._mask = _SIGNED.get(ids.dtype, (ids.dtype, -1))
-        self._signed = ids.view(signed)
         self._span = torch.arange(steps + 1, device=ids.device).unsqueeze(1)
 
     def __len__(self) -> int:
@@ -75,16 +90,11 @@ class Windows(Dataset[tuple[Tensor, Tensor]]):
         return len(self.ids) - self.steps
 
     def __getitem__(self, start: int | Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
-        if isinstance(start, int):
-            if not 0 <= start < len(self):
-                raise IndexError(f"start: expected 0 to {len(self) - 1}, got {start}")
-            block = self._signed[start : start + self.steps + 1].long()
-        else:
-            # index_select, unlike indexing, refuses negative positions.
-            positions = torch.as_tensor(start, device=self.ids.device) + self._span
-            block = self._signed.index_select(0, positions.flatten()).view_as(positions).long()
-        if self._mask >= 0:
-            block &= self._mask
+        if isinstance(start, int) and not 0 <= start < len(self):
+            raise IndexError(f"start: expected 0 to {len(self) - 1}, got {start}")
+        positions = torch.as_tensor(start, device=self.ids.device)
+        span = self._span.squeeze(1) if positions.dim() == 0 else self._span
+        block = gather(self.ids, positions + span)
         return block[:-1], block[1:]
 
 

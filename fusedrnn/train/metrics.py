@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -43,7 +44,9 @@ class MetricsFile:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self._file.close()
+        # Every line went through when it was written, or `write` has said that it could not.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def __enter__(self) -> MetricsFile:
         return self

@@ -92,7 +92,8 @@ class Saver:
         try:
             self.save()
         except SaveError as error:
-            print(error, file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):  # what is printed may go to the same disk
+                print(error, file=sys.stderr, flush=True)
             self._wait()
 
     def _wait(self) -> None:

@@ -162,7 +162,8 @@ class Trainer:
 
     def _tell(self, update: Update) -> None:
         self._position.rate = update.rate
-        self._records.update(update)
+        with self._saver.writing():
+            self._records.update(update)
         if self._on_step is not None:
             self._on_step(update)
 

@@ -34,6 +34,17 @@ def test_a_preset_is_made_of_flags_and_other_flags_win(name):
     training_flags.settings_of(_parse("--preset", name))
 
 
+@pytest.mark.parametrize("name", PRESETS)
+def test_flags_that_ask_for_the_default_win_too(name):
+    asked = ["--hidden", 256, "--tokens", "char", "--epochs", 10, "--dropout", 0.0, "--clip", 1.0]
+    asked += ["--line-end", "", "--valid-fraction", 0.05, "--batch", 32, "--schedule", "constant"]
+    plain = vars(_parse())
+    for words in (["--preset", name, *asked], [*asked, "--preset", name]):
+        args = vars(_parse(*words))
+        names = [flag[2:].replace("-", "_") for flag in asked[::2]]
+        assert {each: args[each] for each in names} == {each: plain[each] for each in names}
+
+
 def _sentences(lines, seed):
     """Text of the form of the Penn Treebank's: lower-case words, <unk>, N, a space at each end."""
     draw = random.Random(seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import math
 import signal
@@ -140,8 +142,7 @@ def test_evaluation_per_character_and_word(chars, capsys, tmp_path):
     bits = found["loss"] / math.log(2)
     assert found["bits_per_token"] == pytest.approx(bits)
     assert found["bits_per_character"] == pytest.approx(bits)
-    count = len(TEXT) * 3 - 1
-    assert found["bits_per_word"] == pytest.approx(bits * count / len(TEXT.split() * 3))
+    assert found["bits_per_word"] == pytest.approx(bits * len(TEXT) / len(TEXT.split()))
     shown = run(capsys, "eval", ".", "text.txt")
     assert f"{found['bits_per_word']:.4f} bits per word" in shown
 
@@ -151,6 +152,31 @@ def test_evaluation_of_words(capsys, tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     found = json.loads(run(capsys, "eval", tmp_path, tmp_path / "text.txt", "--json"))
     assert found["bits_per_word"] == pytest.approx(found["bits_per_token"])
-    characters = len(TEXT.strip()) - len("the")
-    words = len(TEXT.split()) - 1
+    words, characters = len(TEXT.split()), len(TEXT)
     assert found["bits_per_character"] * characters == pytest.approx(found["bits_per_word"] * words)
+
+
+def test_evaluation_of_several_texts(chars, capsys, tmp_path, monkeypatch):
+    with gzip.open(tmp_path / "a.txt.gz", "wt") as file:
+        file.write(TEXT)
+    (tmp_path / "b.txt").write_text(TEXT[5:])
+    ids = chars.vocab.encode(list(TEXT + TEXT[5:]))
+    begins = torch.tensor([0, len(TEXT)])
+    expected = lm.evaluate(chars.model, ids, documents=begins)
+    assert expected != lm.evaluate(chars.model, ids)
+    found = json.loads(run(capsys, "eval", ".", "a.txt.gz", "b.txt", "--json"))
+    assert found["loss"] == expected
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT[5:].encode())))
+    assert json.loads(run(capsys, "eval", ".", "a.txt.gz", "-", "--json"))["loss"] == expected
+
+
+def test_evaluation_of_unknown_tokens_and_other_encodings(chars, capsys, tmp_path):
+    (tmp_path / "c.txt").write_bytes(TEXT.encode() + b"\xe9")
+    assert "got the byte 0xe9" in run(capsys, "eval", ".", "c.txt", code=1)
+    arguments = ("eval", ".", "c.txt", "--encoding", "latin-1")
+    assert "'é'" in run(capsys, *arguments, "--unknown", "error", code=1)
+    assert "1 of them are unknown" in run(capsys, *arguments)
+    assert "1 more are unknown" in run(capsys, *arguments, "--unknown", "skip")
+    found = json.loads(run(capsys, *arguments, "--unknown", "skip", "--json"))
+    assert (found["tokens"], found["unknown_tokens"]) == (len(TEXT), 1)
+    assert found["loss"] == lm.evaluate(chars.model, chars.vocab.encode(list(TEXT)))

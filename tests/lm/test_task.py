@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fusedrnn.lm import LanguageModel, LanguageModelTask, evaluate, load_checkpoint
 from fusedrnn.lm.dropout import SequenceDropout
@@ -182,8 +183,11 @@ def test_what_a_run_must_have_in_common():
         prints(summed=True),
         prints(separator=0),
         prints(same_start=True),
+        prints(documents=torch.tensor([0, 50])),
+        prints(valid_ids=_ids(), valid_documents=torch.tensor([0, 50])),
     ]
     assert prints() == base
+    assert prints(documents=torch.tensor([0, 50])) != prints(documents=torch.tensor([0, 51]))
     assert all(other != base for other in others)
 
 
@@ -199,3 +203,26 @@ def test_samples_change_nothing():
     assert task.samples(2) == [one, two]
     assert torch.equal(torch.get_rng_state(), random)
     assert model.training
+
+
+class _Largest(TorchDispatchMode):
+    """The most bytes of a tensor that was made."""
+
+    most = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor):
+            self.most = max(self.most, made.numel() * made.element_size())
+        return made
+
+
+def test_evaluation_does_not_copy_the_text():
+    """Held-out text may be a file larger than memory."""
+    ids = _ids(50_000, torch.uint8)
+    with _Largest() as seen:
+        loss = evaluate(_model(), ids, batch=4, steps=100, documents=torch.tensor([0, 9_000]))
+    assert seen.most == len(ids)  # a view of it
+    assert loss == evaluate(
+        _model(), ids.long(), batch=4, steps=100, documents=torch.tensor([0, 9_000])
+    )

@@ -297,6 +297,25 @@ def test_a_disk_that_stays_full_leaves_the_checkpoint_before(make_task, tmp_path
     assert _everything(full) == _everything(calm)
 
 
+@pytest.mark.parametrize("log_every", [0, 1])
+def test_records_that_cannot_be_written_end_the_run_with_what_is_saved(
+    make_task, tmp_path, small_files, log_every
+):
+    calm, full = _folder(tmp_path / "calm"), _folder(tmp_path / "full")
+    settings = _settings(log_every=log_every)
+    train(make_task(), settings, calm)
+
+    def fill(update):
+        if update.update == 10:
+            small_files(1)
+
+    with pytest.raises(SaveError, match=r"full: .* File too large; .* holds the run after update"):
+        train(make_task(), settings, full, on_step=fill)
+    small_files(resource.RLIM_INFINITY)
+    train(make_task(), settings, full, resume=True)
+    assert _lines(full.metrics) == _lines(calm.metrics)
+
+
 # --- the file ------------------------------------------------------------------------------------
 
 
