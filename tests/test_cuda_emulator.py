@@ -50,6 +50,8 @@ def build(folder: Path, sanitize: str, source: Path, *targets: str) -> Path:
 
 def assert_good(done: subprocess.CompletedProcess[str]) -> None:
     assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    # after which the step family would have given the right results
+    assert "refused a launch" not in done.stderr, done.stderr[-6000:]
 
 
 PROGRAMS = ("cuda_plan_test", "cuda_step_test", "cuda_fma_test")
