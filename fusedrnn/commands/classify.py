@@ -70,7 +70,9 @@ def _add_train(jobs: Any) -> None:
 
 
 def run_train(args: argparse.Namespace) -> int:
-    folder = training_flags.run_folder(args, f"{Path(args.file).stem}-{args.cell}")
+    folder = training_flags.run_folder(
+        args, f"{Path(args.file).stem}-{args.cell}", label_flags.RESULTS
+    )
     examples = read_examples(args.file)
     labels = label_names((example.label for example in examples), args.file)
     if args.valid:

@@ -24,6 +24,7 @@ from fusedrnn.tasks.forecast.task import ForecastTask
 from fusedrnn.train.plot import PlotUnavailableError
 
 _SHOWN_STEPS = 12
+_RESULTS = ("errors.json", "forecasts.csv", "forecast.png")
 _OF_A_FILE = ("delimiter", "time_format")
 
 
@@ -90,6 +91,8 @@ def _train(args: argparse.Namespace) -> int:
             f"{args.file}: expected a file to train on or the folder of a run, got none"
         )
     refuse(args, ["json"], "expected a run whose forecasts to print, got a file to train on")
+    if args.time is None:
+        refuse(args, ["time_format"], "expected --time, the column of the dates, got none")
     if args.model in ("linear", "mlp"):
         refuse(args, ["cell"], f"expected a recurrent --model, got {args.model}")
     if args.model == "linear":
@@ -97,7 +100,7 @@ def _train(args: argparse.Namespace) -> int:
     if args.target is None:
         raise SeriesError("expected --target, the column to forecast, got none")
     name = f"{Path(args.file).stem}-{args.cell if args.model == 'rnn' else args.model}"
-    folder = training_flags.run_folder(args, name)
+    folder = training_flags.run_folder(args, name, _RESULTS)
     settings = forecast_flags.settings_of(args)
     series = read_csv(
         args.file, settings.columns, delimiter=args.delimiter, time_format=args.time_format

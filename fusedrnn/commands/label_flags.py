@@ -22,7 +22,7 @@ from fusedrnn.tasks.label.tasks import CLASS_WEIGHTS, LabelTask
 from fusedrnn.train import RunFolder
 from fusedrnn.train.plot import PlotUnavailableError
 
-_FILES = ("scores.json", "confusion.png")
+RESULTS = ("scores.json", "confusion.png")
 
 
 def add_model_flags(parser: argparse.ArgumentParser, **defaults: Any) -> None:
@@ -128,8 +128,6 @@ def train_and_report(
     print(about)
     print(f"model: {name}, {parameters:,} parameters")
     print(f"run: {folder.path}", flush=True)
-    for file in _FILES:  # of a run that is replaced
-        (folder.path / file).unlink(missing_ok=True)
     result = training_flags.run_training(task, args, name, folder=folder)
     if result.history and "valid_accuracy" in result.history[-1]:
         loss, scores = task.score()
@@ -149,7 +147,7 @@ def save_scores(folder: Path, loss: float, scores: Scores, floors: dict[str, flo
     """Writes ``scores.json`` and ``confusion.png``."""
     content = {**summary(loss, scores), "floors": floors, "labels": list(scores.labels)}
     content["confusion"] = scores.matrix.tolist()
-    table, picture = (folder / file for file in _FILES)
+    table, picture = (folder / file for file in RESULTS)
     table.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     title = f"accuracy {scores.accuracy:.3f}, macro F1 {scores.macro_f1:.3f}"
     try:

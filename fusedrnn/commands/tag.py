@@ -67,7 +67,9 @@ def _add_train(jobs: Any) -> None:
 
 
 def run_train(args: argparse.Namespace) -> int:
-    folder = training_flags.run_folder(args, f"{Path(args.file).stem}-{args.cell}")
+    folder = training_flags.run_folder(
+        args, f"{Path(args.file).stem}-{args.cell}", label_flags.RESULTS
+    )
     sentences = read_sentences(args.file, args.format, args.tag)
     labels = label_names((tag for each in sentences for tag in each.tags), args.file)
     if args.valid:

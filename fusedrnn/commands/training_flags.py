@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusedrnn.commands.flags import add_device_and_seed, number, whole
+from fusedrnn.commands.flags import add_device_and_seed, number, refuse, whole
 from fusedrnn.errors import UserError
 from fusedrnn.train import distributed
 from fusedrnn.train.about import about
@@ -181,16 +181,18 @@ def settings_of(args: argparse.Namespace) -> Settings:
     )
 
 
-def run_folder(args: argparse.Namespace, name: str) -> RunFolder:
+def run_folder(args: argparse.Namespace, name: str, results: Sequence[str] = ()) -> RunFolder:
     """The folder that the flags name, checked; nothing is created yet.
 
-    For commands that want its errors before they read their data. All processes get that of the
-    first. Raises RunExistsError.
+    For commands that want its errors before they read their data, and for those that write
+    ``results`` into it. All processes get that of the first. Raises RunExistsError.
     """
     if args.resume and args.out is None:
         raise UserError("--resume: expected the folder of a run with --out, got none")
     if distributed.rank() == 0:
-        folder = RunFolder(args.out, name, overwrite=args.overwrite, resume=args.resume)
+        folder = RunFolder(
+            args.out, name, overwrite=args.overwrite, resume=args.resume, results=results
+        )
         distributed.from_first(str(folder.path))
         return folder
     return RunFolder(distributed.from_first(None), overwrite=True)
@@ -214,6 +216,8 @@ def run_training(
     In a run of several processes all but the first are silent and write nothing.
     """
     settings = settings_of(args)
+    if type(task).samples is Task.samples:
+        refuse(args, ["samples"], f"expected a task with something to show, got a {task.kind}")
     first = distributed.rank() == 0
     folder = folder or run_folder(args, name)
     if first and not args.resume:

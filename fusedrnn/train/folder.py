@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ class RunFolder:
         name: what a new folder is called after.
         overwrite: whether a run in ``path`` may be replaced.
         resume: whether the run in ``path`` goes on.
+        results: names of the files that the task's command writes beside these.
 
     Nothing is created or removed before `create`.
 
@@ -47,6 +48,7 @@ class RunFolder:
         *,
         overwrite: bool = False,
         resume: bool = False,
+        results: Sequence[str] = (),
     ) -> None:
         if path is None:
             names = itertools.chain([name], (f"{name}-{i}" for i in itertools.count(2)))
@@ -62,6 +64,7 @@ class RunFolder:
         self.plot = self.path / "perplexity.png"
         self.loss_plot = self.path / "loss.png"
         self.report = self.path / "report.html"
+        self.results = tuple(self.path / name for name in results)
         if self.path.exists() and not self.path.is_dir():
             raise RunExistsError(f"{self.path}: expected a folder for the run, got a file")
         held = [file.name for file in self.files if file.exists()]
@@ -92,6 +95,7 @@ class RunFolder:
             self.plot,
             self.loss_plot,
             self.report,
+            *self.results,
         )
 
     def create(self, config: Mapping[str, Any]) -> None:

@@ -279,6 +279,7 @@ def test_examples_are_written(capsys, name):
         (["."], "expected a checkpoint, got no such file"),
         (["runs/none"], "runs/none: expected a file to train on or the folder of a run, got none"),
         (["plain.csv", "--target", "sales", "--json"], "--json: expected a run whose forecasts to print"),
+        (["plain.csv", "--target", "sales", "--time-format", "%Y"], "--time-format: expected --time"),
         (["plain.csv", "--target", "sales", "--model", "mlp", "--cell", "gru"], "--cell: expected a recurrent --model"),
         (["plain.csv", "--target", "sales", "--model", "linear", "--hidden=32"], "--hidden: expected hidden units"),
     ],
@@ -302,6 +303,13 @@ def test_flags_that_cannot_be(capsys, flag, value, message):
     code, _, err = _run(capsys, "forecast", "plain.csv", "--target", "sales", flag, value)
     assert code == 2
     assert message in err.strip().splitlines()[-1]
+
+
+def test_a_forecast_has_no_samples(capsys):
+    code, _, err = _train(capsys, "--samples", 2)
+    assert code == 1
+    assert "--samples: expected a task with something to show, got a forecast" in err
+    assert not os.path.exists("run")
 
 
 def test_a_run_keeps_its_own_settings(capsys):

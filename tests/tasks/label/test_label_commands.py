@@ -121,6 +121,20 @@ def test_a_run_goes_on(folder, tmp_path):
     assert all((state[name] == value).all() for name, value in one.model.state_dict().items())
 
 
+def test_results_of_a_run_last_as_long_as_the_run(folder, tmp_path, capsys):
+    out, file = tmp_path / "run", folder / "reviews.tsv"
+    flags = ["classify", "train", file, *COMMON, "--epochs", "1", "--out", out]
+    assert main(list(map(str, flags))) == 0
+    capsys.readouterr()
+    before = (out / "scores.json").read_bytes()
+    assert "the run has 8, got 9" in _fails(capsys, *flags, "--hidden", "9", "--resume")
+    assert "scores.json" in _fails(capsys, *flags)
+    assert (out / "scores.json").read_bytes() == before
+    assert main([*map(str, flags), "--overwrite", "--valid-fraction", "0"]) == 0
+    assert not (out / "scores.json").exists()
+    assert not (out / "confusion.png").exists()
+
+
 def test_options_of_the_model(folder, tmp_path, capsys):
     out = str(tmp_path / "run")
     flags = [
