@@ -40,14 +40,14 @@ def run(args: argparse.Namespace) -> int:
     corpus = text_flags.build(args)
     counts = ngram_statistics(corpus.train, corpus.vocab, args.top)
     found = floors(corpus.train, corpus.valid, len(corpus.vocab)) if args.floors else {}
-    sizes = corpus.valid_sizes if len(corpus.valid) > 1 else corpus.train_sizes
     if args.json:
-        print(json.dumps(_facts(corpus, counts, found, sizes)))
+        print(json.dumps(_facts(corpus, counts, found)))
     else:
         _print(args, corpus, counts)
         if found:
             print(
-                f"\nfloors: what counting alone reaches on held-out text\n{describe(found, sizes)}"
+                "\nfloors: what counting alone reaches on held-out text\n"
+                f"{describe(found, corpus.judged)}"
             )
     if not args.no_plot:
         path = Path(args.plot or f"{text_flags.name(args)}-zipf.png")
@@ -64,7 +64,6 @@ def _facts(
     corpus: text.Corpus,
     counts: list[NGramCounts],
     found: dict[str, float],
-    sizes: text.Sizes,
 ) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "tokens": len(corpus.train) + len(corpus.valid),
@@ -80,7 +79,7 @@ def _facts(
         facts[f"top_{each.n}grams"] = each.top
     if found:
         facts["floors"] = {
-            name: {"nats": loss, **per_text(loss, sizes)} for name, loss in found.items()
+            name: {"nats": loss, **per_text(loss, corpus.judged)} for name, loss in found.items()
         }
     return facts
 

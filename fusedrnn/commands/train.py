@@ -12,6 +12,7 @@ from fusedrnn import lm, text
 from fusedrnn.commands import text_flags, training_flags
 from fusedrnn.commands.flags import command, number, whole
 from fusedrnn.errors import UserError
+from fusedrnn.lm.floors import describe
 from fusedrnn.lm.model import CELLS
 from fusedrnn.lm.presets import PRESETS
 from fusedrnn.lm.task import LanguageModelTask
@@ -152,9 +153,18 @@ def _run(args: argparse.Namespace) -> int:
         print(text_flags.describe(args, corpus))
         print(f"model: {_describe(args)}, {parameters:,} parameters")
         print(f"run: {folder.path}", flush=True)
-    floors = _floors(corpus) if distributed.rank() == 0 else {}
+    floors = {}
+    if distributed.rank() == 0:  # in nats per token
+        floors = lm.floors(corpus.train, corpus.valid, len(corpus.vocab))
     title = f"{_describe(args)}, {args.optimizer}, {args.order}"
-    result = training_flags.run_training(task, args, title, folder=folder, floors=floors)
+    result = training_flags.run_training(
+        task,
+        args,
+        title,
+        folder=folder,
+        floors={name: lm.perplexity(loss) for name, loss in floors.items()},
+        held_out=vars(corpus.judged),
+    )
     if distributed.rank() == 0:
         _report(args, corpus, task, folder, result, floors)
     return 130 if result.interrupted else 0
@@ -212,12 +222,6 @@ def _make_task(args: argparse.Namespace, corpus: text.Corpus) -> LanguageModelTa
         raise _FlagError(str(error)) from error
 
 
-def _floors(corpus: text.Corpus) -> dict[str, float]:
-    """Perplexities of the models that only count."""
-    losses = lm.floors(corpus.train, corpus.valid, len(corpus.vocab))
-    return {name: lm.perplexity(loss) for name, loss in losses.items()}
-
-
 def _describe(args: argparse.Namespace) -> str:
     return f"{args.layers} x {args.hidden} {args.cell}"
 
@@ -230,10 +234,12 @@ def _report(
     result: Result,
     floors: dict[str, float],
 ) -> None:
-    """The last epoch, the floors, two samples, and where everything is."""
+    """The last epoch, the floors beside the best one, two samples, and where everything is."""
     if result.history:
         _report_epochs(result.history)
-        print("floors:", ", ".join(f"{name} {value:.2f}" for name, value in floors.items()))
+        best = [each["valid_loss"] for each in result.history if "valid_loss" in each]
+        rows = floors | ({"this model": min(best)} if best else {})
+        print(f"floors: what counting alone reaches\n{describe(rows, corpus.judged)}")
     for temperature in (0.5, 1.0):
         sample = lm.sample_text(
             task.model, corpus.tokenizer, corpus.vocab, temperature=temperature, seed=args.seed

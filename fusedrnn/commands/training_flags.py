@@ -205,6 +205,7 @@ def run_training(
     *,
     folder: RunFolder | None = None,
     floors: Mapping[str, float] | None = None,
+    held_out: Mapping[str, int] | None = None,
 ) -> Result:
     """Trains a task as the flags of `add` say: folder, progress, metrics, checkpoints, picture.
 
@@ -212,6 +213,7 @@ def run_training(
         name: what a new folder is called after.
         folder: what `run_folder` gave, where the command has asked it already.
         floors: level lines of the picture, by their names.
+        held_out: see `about`.
 
     In a run of several processes all but the first are silent and write nothing.
     """
@@ -221,7 +223,7 @@ def run_training(
     first = distributed.rank() == 0
     folder = folder or run_folder(args, name)
     if first and not args.resume:
-        folder.create({**_config(args, settings), "about": about(task, floors)})
+        folder.create({**_config(args, settings), "about": about(task, floors, held_out)})
     with Progress(task, settings, quiet=not first) as progress:
         result = train(task, settings, folder, resume=args.resume, on_step=progress.step)
     if not first:

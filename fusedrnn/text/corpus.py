@@ -108,6 +108,12 @@ class Corpus:
     valid_sizes: Sizes = field(default_factory=Sizes)
     digest: str = ""
 
+    @property
+    def judged(self) -> Sizes:
+        """The sizes of the part that models are judged on: what is held out, or all of it where
+        nothing is."""
+        return self.valid_sizes if len(self.valid) > 1 else self.train_sizes
+
     def with_valid(self, text: EncodedText) -> Corpus:
         """This corpus with another held-out part."""
         digest = hashlib.sha256(self.digest.encode() + text.ids.numpy().tobytes()).hexdigest()

@@ -17,11 +17,16 @@ from fusedrnn import _C, __version__
 from fusedrnn.train.task import Task
 
 
-def about(task: Task, floors: Mapping[str, float] | None = None) -> dict[str, Any]:
+def about(
+    task: Task,
+    floors: Mapping[str, float] | None = None,
+    held_out: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
     """The task, the machine, the versions and the command of this process, in JSON's own types.
 
     Args:
         floors: what simple methods reach on the task's figure, by their names.
+        held_out: ``tokens``, ``characters`` and ``words`` of the text that they were judged on.
     """
     device = next(task.model.parameters()).device
     return {
@@ -30,6 +35,7 @@ def about(task: Task, floors: Mapping[str, float] | None = None) -> dict[str, An
         "perplexity": bool(task.perplexity),
         "parameters": sum(parameter.numel() for parameter in task.model.parameters()),
         "floors": dict(floors or {}),
+        "held_out": dict(held_out or {}),
         "command": shlex.join(["fusedrnn", *sys.argv[1:]]),
         "started": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
         "machine": {

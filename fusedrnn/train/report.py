@@ -17,6 +17,7 @@ from typing import Any
 
 from fusedrnn.errors import UserError
 from fusedrnn.train.report_curves import charts_of
+from fusedrnn.train.report_floors import floor_rows
 
 FILE_NAME = "report.html"
 
@@ -60,7 +61,7 @@ def make_report(folder: Path) -> str:
         '<h2>Curves</h2>\n<div class="charts" id="charts"></div>',
         "<noscript><p>The curves are drawn by a script in this file.</p></noscript>",
         _sample_section(samples),
-        _tables(config, about),
+        _tables(config, about, floor_rows(epochs, about, _number)),
         _command(about, config),
         f"<footer>{_text(_origin(folder, about))}</footer>",
     ]
@@ -169,9 +170,9 @@ def _sample_section(samples: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _tables(config: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+def _tables(config: Mapping[str, Any], about: Mapping[str, Any], floors: Mapping[str, str]) -> str:
     tables = {
-        "Floors": {name: _number(value) for name, value in about.get("floors", {}).items()},
+        "Floors": floors,
         "Configuration": config,
         "Machine": about.get("machine", {}),
         "Versions": about.get("versions", {}),

@@ -61,6 +61,49 @@ def write(folder, **files):
     return folder
 
 
+def test_floors_stand_beside_the_run_in_every_unit(tmp_path):
+    held_out = {"tokens": 100, "characters": 400, "words": 50, "unknown": 0}
+    about = {**ABOUT, "floors": {"unigram": 16.0}, "held_out": held_out}
+    lines = list(epochs(2, valid_perplexity=8.0))
+    write(tmp_path / "run", metrics=lines, config={"about": about})
+    page = make_report(tmp_path / "run")
+    cells = re.findall(r"<tr><td>([^<]*)</td><td>([^<]*)</td>", page)
+    assert ("unigram", "16, 1 bits per character, 8 bits per word") in cells
+    assert ("this run, best held out", "8, 0.75 bits per character, 6 bits per word") in cells
+
+
+def test_floors_of_losses_may_be_none_at_all(tmp_path):
+    about = {**ABOUT, "perplexity": False, "floors": {"naive": 0.0}, "held_out": {}}
+    write(tmp_path / "run", metrics=list(epochs(1)), config={"about": about})
+    assert "<tr><td>naive</td><td>0</td></tr>" in make_report(tmp_path / "run")
+
+
+def test_the_report_of_a_language_model_shows_its_smoothed_floors(tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("the time traveller for so it will be\n" * 30)
+    flags = [
+        "--hidden",
+        "4",
+        "--epochs",
+        "1",
+        "--batch",
+        "4",
+        "--steps",
+        "16",
+        "--valid-fraction",
+        "0.1",
+    ]
+    run = str(tmp_path / "run")
+    assert cli.main(["train", str(tmp_path / "text.txt"), *flags, "--out", run]) == 0
+    shown = capsys.readouterr().out
+    assert cli.main(["report", run]) == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    name = r"Kneser-Ney, order \d+"
+    assert re.search(name + r" +\d\.\d+", shown)
+    assert re.search(r"this model +\d\.\d+", shown)
+    assert re.search(f"<td>{name}</td><td>[^<]*bits per character[^<]*bits per word</td>", page)
+    assert re.search(f'"name": "{name}"', page)  # a level line of the curves
+
+
 @pytest.fixture
 def folder(tmp_path):
     steps = [
