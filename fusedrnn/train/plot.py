@@ -4,13 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fusedrnn.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class PlotUnavailableError(UserError, RuntimeError):
     """matplotlib is not installed."""
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, which needs no window.
+
+    Raises:
+        PlotUnavailableError: without matplotlib (``pip install 'fusedrnn[plot]'``).
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise PlotUnavailableError(
+            "no plot: it needs matplotlib (pip install 'fusedrnn[plot]')"
+        ) from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def plot_curves(
@@ -34,17 +55,9 @@ def plot_curves(
     Raises:
         PlotUnavailableError: without matplotlib (``pip install 'fusedrnn[plot]'``).
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
-    except ImportError as error:
-        raise PlotUnavailableError(
-            "no plot: it needs matplotlib (pip install 'fusedrnn[plot]')"
-        ) from error
+    figure = new_figure(7, 4.2)
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-    figure = Figure(figsize=(7, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     dots = "o" if len(epochs) <= 60 else ""
     for name, what, colour in (
@@ -67,7 +80,7 @@ def plot_curves(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
-    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_title(title, fontsize=10, loc="left", parse_math=False)
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=9)
     figure.savefig(path, dpi=130)

@@ -15,7 +15,7 @@ from fusedrnn.tasks.forecast.judge import shown_horizons
 from fusedrnn.tasks.forecast.series import Floats
 from fusedrnn.tasks.forecast.task import ForecastTask
 from fusedrnn.tasks.forecast.windows import Windows
-from fusedrnn.train.plot import PlotUnavailableError
+from fusedrnn.train.plot import new_figure
 
 _COLOURS = ("#1f5fa8", "#c8541b", "#2a8a4a", "#8a3a9c", "#9a7b1d", "#b02a4b")
 _MOST_SERIES = 4
@@ -37,22 +37,14 @@ def plot_forecasts(
     Raises:
         PlotUnavailableError: without matplotlib (``pip install 'fusedrnn[plot]'``).
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PlotUnavailableError(
-            "no plot: it needs matplotlib (pip install 'fusedrnn[plot]')"
-        ) from error
     rows = min(len(task.series), _MOST_SERIES)
-    figure = Figure(figsize=(12, 0.6 + 3.4 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, 0.6 + 3.4 * rows)
     grid = figure.subplots(rows, 2, squeeze=False, width_ratios=(3, 2))
     for number in range(rows):
         drawn = _Drawn(task, number, seed)
         drawn.ahead(grid[number][0])
         drawn.paths(grid[number][1], future[number] if future else None)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)
     figure.savefig(path, dpi=110)
 
 
@@ -92,7 +84,9 @@ class _Drawn:
             axes.plot(at, self.point[:, k - 1], color=colour, linewidth=1, label=label)
         if self.cut.test < self.cut.end:
             axes.axvline(self.when(np.array([self.cut.test]))[0], color="0.3", linestyle=":")
-        axes.set_title(f"{self.series.name}: test part right of the dotted line", fontsize=9)
+        axes.set_title(
+            f"{self.series.name}: test part right of the dotted line", fontsize=9, parse_math=False
+        )
         axes.legend(frameon=False, fontsize=8)
         axes.grid(alpha=0.25)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fusedrnn.tasks.gradients.study import Curve, Study
-from fusedrnn.train.plot import PlotUnavailableError
+from fusedrnn.train.plot import new_figure
 
 _BEFORE, _AFTER, _THIRD = "#c8541b", "#1f5fa8", "#2a8a4a"
 _STRETCHES = 8  # between cuts, that are drawn
@@ -25,15 +25,7 @@ def plot_studies(path: Path, studies: Sequence[Study]) -> None:
     Raises:
         PlotUnavailableError: without matplotlib (``pip install 'fusedrnn[plot]'``).
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PlotUnavailableError(
-            "no plot: it needs matplotlib (pip install 'fusedrnn[plot]')"
-        ) from error
-    figure = Figure(figsize=(1 + 4.4 * len(studies), 7.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1 + 4.4 * len(studies), 7.4)
     grid = figure.subplots(2, len(studies), squeeze=False, sharey="row")
     for column, study in enumerate(studies):
         _draw_training(grid[0][column], study)
@@ -63,7 +55,7 @@ def _draw_training(axes: Any, study: Study) -> None:
             axes.plot(cells, color=colour, linestyle=":", label=f"by the cell, {when}")
         _draw_powers(axes, curve, colour)
     axes.set_yscale("log")
-    axes.set_title(f"{study.cell} ({study.run})", fontsize=9)
+    axes.set_title(f"{study.cell} ({study.run})", fontsize=9, parse_math=False)
     _finish(axes)
 
 

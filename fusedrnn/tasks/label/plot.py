@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fusedrnn.tasks.label.metrics import Scores
-from fusedrnn.train.plot import PlotUnavailableError
+from fusedrnn.train.plot import new_figure
 
 _NUMBERED = 24  # classes up to which the counts are written into the cells
 
@@ -19,24 +20,17 @@ def plot_confusion(path: str | Path, scores: Scores, title: str) -> None:
     Raises:
         PlotUnavailableError: without matplotlib (``pip install 'fusedrnn[plot]'``).
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PlotUnavailableError(
-            "no plot: it needs matplotlib (pip install 'fusedrnn[plot]')"
-        ) from error
-
     classes = len(scores.labels)
     side = min(12.0, 2.4 + 0.36 * classes)
-    figure = Figure(figsize=(side + 1.0, side), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(side + 1.0, side)
     axes = figure.subplots()
     shares = (scores.matrix / scores.matrix.sum(1, keepdim=True).clamp(min=1)).numpy()
     image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
     names = [label if len(label) <= 12 else label[:11] + "…" for label in scores.labels]
-    axes.set_xticks(range(classes), names, rotation=90, fontsize=7)
-    axes.set_yticks(range(classes), names, fontsize=7)
+    # A label is text, never a formula, whatever signs it has.
+    quoted: dict[str, Any] = {"fontsize": 7, "parse_math": False}
+    axes.set_xticks(range(classes), names, rotation=90, **quoted)
+    axes.set_yticks(range(classes), names, **quoted)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title, fontsize=9, loc="left")

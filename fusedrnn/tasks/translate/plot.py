@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fusedrnn.tasks.translate.predict import Attended
-from fusedrnn.train.plot import PlotUnavailableError
+from fusedrnn.train.plot import new_figure
 
 
 def plot_attention(path: Path, attended: Attended) -> None:
@@ -16,17 +16,8 @@ def plot_attention(path: Path, attended: Attended) -> None:
         PlotUnavailableError: without matplotlib (``pip install 'fusedrnn[plot]'``).
         OSError: the file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PlotUnavailableError(
-            "no plot: it needs matplotlib (pip install 'fusedrnn[plot]')"
-        ) from error
-
     rows, columns = attended.weights.shape
-    figure = Figure(figsize=(2.2 + 0.55 * columns, 1.2 + 0.42 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.2 + 0.55 * columns, 1.2 + 0.42 * rows)
     axes = figure.subplots()
     image = axes.imshow(attended.weights.numpy(), cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
     # A token is text, never a formula, whatever signs it has.

@@ -135,6 +135,15 @@ def test_results_of_a_run_last_as_long_as_the_run(folder, tmp_path, capsys):
     assert not (out / "confusion.png").exists()
 
 
+def test_labels_and_folders_are_no_formulas(tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "odd.tsv"
+    path.write_text("$\\no$\tgood\n$^$\tbad\n" * 8)
+    flags = [*COMMON, "--epochs", "1", "--out", str(tmp_path / "$\\run$")]
+    assert main(["classify", "train", str(path), *flags]) == 0
+    assert (tmp_path / "$\\run$" / "confusion.png").exists()
+
+
 def test_options_of_the_model(folder, tmp_path, capsys):
     out = str(tmp_path / "run")
     flags = [
