@@ -19,6 +19,7 @@ def add(commands: Any) -> None:
     parser.add_argument("checkpoint", metavar="RUN", help="folder of a run, or a checkpoint file")
     parser.add_argument("text", nargs="+", metavar="TEXT", help=text_flags.TEXTS)
     text_flags.add_reading(parser)
+    parser.add_argument("--separator", metavar="TOKEN", help=text_flags.SEPARATOR)
     parser.add_argument(
         "--batch", type=whole(1), default=32, metavar="N", help="streams read side by side"
     )
@@ -30,7 +31,13 @@ def run(args: argparse.Namespace) -> int:
     checkpoint = lm.load_checkpoint(Path(args.checkpoint), args.device)
     text = text_flags.encode(args, checkpoint.tokenizer, checkpoint.vocab)
     begin = time.perf_counter()
-    loss = lm.evaluate(checkpoint.model, text.ids, batch=args.batch, documents=text.documents)
+    loss = lm.evaluate(
+        checkpoint.model,
+        text.ids,
+        batch=args.batch,
+        separator=text_flags.separator(args, checkpoint.vocab),
+        documents=text.documents,
+    )
     seconds = time.perf_counter() - begin
     if not math.isfinite(lm.perplexity(loss)):
         raise lm.DivergedError(

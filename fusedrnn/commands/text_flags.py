@@ -15,6 +15,7 @@ from fusedrnn.text.tokenize import FILTERS, TOKENIZERS, Tokenizer
 from fusedrnn.text.vocab import UNKNOWN_POLICIES
 
 TEXTS = f"files (also .gz and .zst), patterns, - for standard input, or {', '.join(text.CORPORA)}"
+SEPARATOR = "token that begins a document: the state is reset where it is read"
 PYTHON_DOCS = "pydoc_data.topics, which comes with Python"
 
 
@@ -161,6 +162,13 @@ def encode(args: argparse.Namespace, tokenizer: Tokenizer, vocab: text.Vocab) ->
         encoding=args.encoding,
         encoding_errors=args.encoding_errors,
     )
+
+
+def separator(args: argparse.Namespace, vocab: text.Vocab) -> int | None:
+    """The index of the token that ``--separator`` names. Raises UnknownTokenError."""
+    if args.separator is None:
+        return None
+    return int(vocab.encode([args.separator], unknown="error")[0])
 
 
 def name(args: argparse.Namespace) -> str:

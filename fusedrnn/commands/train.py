@@ -124,11 +124,7 @@ def _add_unrolling_flags(group: Any) -> None:
         metavar="P",
         help="probability of a cut with --truncation random",
     )
-    group.add_argument(
-        "--separator",
-        metavar="TOKEN",
-        help="token that begins a document: the state is reset where it is read",
-    )
+    group.add_argument("--separator", metavar="TOKEN", help=text_flags.SEPARATOR)
     group.add_argument(
         "--loss",
         choices=("mean", "sum"),
@@ -176,14 +172,15 @@ def _check_vocabulary(folder: RunFolder, corpus: text.Corpus) -> None:
         saved = lm.load_checkpoint(folder.checkpoint)
     except lm.CheckpointError:
         return  # none yet, or a damaged one: what goes on with the run says so
-    text.check_same(saved.tokenizer, saved.vocab, corpus.tokenizer, corpus.vocab)
+    try:
+        text.check_same(saved.tokenizer, saved.vocab, corpus.tokenizer, corpus.vocab)
+    except text.MismatchError as error:
+        message = f"{folder.path}: expected the run's own text, got {error}"
+        raise text.MismatchError(message, error.indices) from error
 
 
 def _make_task(args: argparse.Namespace, corpus: text.Corpus) -> LanguageModelTask:
     torch.manual_seed(args.seed)
-    separator = None
-    if args.separator is not None:
-        (separator,) = corpus.vocab.encode([args.separator], unknown="error").tolist()
     try:
         model = lm.LanguageModel(
             len(corpus.vocab),
@@ -210,7 +207,7 @@ def _make_task(args: argparse.Namespace, corpus: text.Corpus) -> LanguageModelTa
             truncation=args.truncation,
             cut=args.cut,
             summed=args.loss == "sum",
-            separator=separator,
+            separator=text_flags.separator(args, corpus.vocab),
             documents=corpus.documents,
             valid_documents=corpus.valid_documents,
             tokenizer=corpus.tokenizer,

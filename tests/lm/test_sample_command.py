@@ -180,3 +180,13 @@ def test_evaluation_of_unknown_tokens_and_other_encodings(chars, capsys, tmp_pat
     found = json.loads(run(capsys, *arguments, "--unknown", "skip", "--json"))
     assert (found["tokens"], found["unknown_tokens"]) == (len(TEXT), 1)
     assert found["loss"] == lm.evaluate(chars.model, chars.vocab.encode(list(TEXT)))
+
+
+def test_evaluation_resets_where_documents_begin(chars, capsys, tmp_path):
+    (tmp_path / "d.txt").write_text(TEXT * 2)
+    ids, begin = chars.vocab.encode(list(TEXT * 2)), int(chars.vocab.encode(["\n"])[0])
+    expected = lm.evaluate(chars.model, ids, separator=begin)
+    assert expected != lm.evaluate(chars.model, ids)
+    found = run(capsys, "eval", ".", "d.txt", "--separator", "\n", "--json")
+    assert json.loads(found)["loss"] == expected
+    assert "'Z'" in run(capsys, "eval", ".", "d.txt", "--separator", "Z", code=1)

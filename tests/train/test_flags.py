@@ -104,9 +104,14 @@ def test_what_differs_is_named(capsys):
         error = capsys.readouterr().err.strip().splitlines()
         assert len(error) == 1
         assert message in error[0]
-    Path("text.txt").write_text(TEXT.replace("time", "tide"))
-    assert cli.main([*FLAGS, "--out", "run", "--resume"]) == 1
-    assert "text: the run has" in capsys.readouterr().err
+    line = TEXT[:63]
+    for changed, message in [
+        (TEXT.replace("time", "tide"), "run: expected the run's own text, got another tokenizer"),
+        (TEXT[:640] + line[::-1] + TEXT[640 + 63 :], "text: the run has"),
+    ]:
+        Path("text.txt").write_text(changed)
+        assert cli.main([*FLAGS, "--out", "run", "--resume"]) == 1
+        assert message in capsys.readouterr().err
 
 
 def test_resuming_needs_a_run(capsys):
