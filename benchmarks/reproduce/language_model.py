@@ -59,7 +59,7 @@ def _plays(flags: str, asked: str) -> Callable[[], dict[str, Any]]:
         best = min(epochs, key=lambda e: e["valid_loss"])
         return {
             "ours": f"{best['valid_loss']:.3f} nats per character (epoch {best['epoch']})",
-            "floor": "best n-gram 1.784",
+            "floor": "Kneser-Ney, order 7: 1.517",
             "asked": asked,
             "seconds": round(seconds),
             "speed": f"{tokens / seconds:,.0f} tokens/s",
