@@ -91,7 +91,7 @@ def test_a_large_text_is_mapped_and_serves_the_iterators():
     plain = load_corpus("text.txt", CharTokenizer(), cached=False, valid_fraction=0.1)
     assert (corpus.train.dtype, plain.train.dtype) == (torch.uint8, torch.int64)
     windows = Windows(corpus.train, steps=9)
-    assert windows._signed.untyped_storage().data_ptr() == corpus.train.untyped_storage().data_ptr()
+    assert windows.ids.untyped_storage().data_ptr() == corpus.train.untyped_storage().data_ptr()
     for got, expected in zip(windows[[0, 500]], Windows(plain.train, 9)[[0, 500]], strict=True):
         assert torch.equal(got, expected)
     assert load_corpus("text.txt", WordTokenizer(), cached=True).train.dtype == torch.uint16
