@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 _FOLDER = Path(__file__).resolve().parent
 
 
 def _load() -> bool:
     """Loads the libraries; True where the CUDA ops are there too."""
-    library = _FOLDER / "libfusedrnn_cpu.so"
-    if not library.exists():
+    native = _FOLDER / "libfusedrnn_cpu.so"
+    if not native.exists():
         raise ImportError(
-            f"fusedrnn: expected the native library at {library}, and it is not there; "
+            f"fusedrnn: expected the native library at {native}, and it is not there; "
             "build it with `pip install .`"
         )
-    torch.ops.load_library(str(library))
+    torch.ops.load_library(str(native))
     cuda = _FOLDER / "libfusedrnn_cuda.so"
     if not (cuda.exists() and torch.backends.cuda.is_built()):
         return False
@@ -166,7 +166,7 @@ def _accumulation_type(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-@torch.library.register_fake("fusedrnn::layer_forward")  # type: ignore[untyped-decorator]
+@library.register_fake("fusedrnn::layer_forward")  # type: ignore[untyped-decorator]
 def _fake_forward(
     x: Tensor,
     h0: Tensor | None,
@@ -201,7 +201,7 @@ def _fake_forward(
     )
 
 
-@torch.library.register_fake("fusedrnn::layer_backward")  # type: ignore[untyped-decorator]
+@library.register_fake("fusedrnn::layer_backward")  # type: ignore[untyped-decorator]
 def _fake_backward(
     dy: Tensor | None,
     dh_n: Tensor | None,
@@ -234,7 +234,7 @@ def _fake_backward(
     )
 
 
-@torch.library.register_fake("fusedrnn::layer_step")  # type: ignore[untyped-decorator]
+@library.register_fake("fusedrnn::layer_step")  # type: ignore[untyped-decorator]
 def _fake_step(
     x: Tensor,
     h: Tensor | None,

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 Outputs = tuple[Tensor, Tensor, Tensor]
 
-_library = torch.library.Library("fusedrnn", "FRAGMENT")
+_library = library.Library("fusedrnn", "FRAGMENT")
 _library.define(
     "layer(Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? lengths, Tensor? resets, "
     "str cell, int directions, bool tf32, bool recompute) -> (Tensor y, Tensor h_n, Tensor c_n)"

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from oracle import CELLS, DTYPES, random_options, states_of, weights_of
+from torch import library
 
 from fusedrnn import _C, _ops
 from fusedrnn.reference import CELLS as INFO
@@ -83,9 +84,9 @@ def check(args):
     """opcheck of forward and backward. What is saved past a row's length is not defined, so a call
     with lengths is compared without what it saves."""
     lengths, save = args[4], args[8]
-    torch.library.opcheck(FORWARD, args if lengths is None else (*args[:8], False, *args[9:]))
+    library.opcheck(FORWARD, args if lengths is None else (*args[:8], False, *args[9:]))
     if save:
-        torch.library.opcheck(BACKWARD, backward_args(args))
+        library.opcheck(BACKWARD, backward_args(args))
 
 
 @pytest.mark.parametrize("cell", CELLS)

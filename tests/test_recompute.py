@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from oracle import CELLS, DTYPES, random_options, results, states_of, weights_of
-from torch import nn
+from torch import library, nn
 from torch.func import functional_call, vmap
 
 import fusedrnn
@@ -258,7 +258,7 @@ def test_the_op_without_what_was_kept_and_without_dw(cell):
     op = torch.ops.fusedrnn.layer_backward.default
     index = _ops.CELLS[cell].number
     for saved, need_dw in (([None] * 4, True), (args[9:13], False)):
-        torch.library.opcheck(op, (*args[:9], *saved, index, args[14], True, need_dw, False))
+        library.opcheck(op, (*args[:9], *saved, index, args[14], True, need_dw, False))
 
 
 def test_all_of_what_was_kept_or_none():

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 from oracle import CELLS, DTYPES, as_double, states_of, strided, weights_of
-from torch import nn
+from torch import library, nn
 
 import fusedrnn
 from fusedrnn import _ops, _stream, reference
@@ -167,9 +167,9 @@ def test_opcheck(cell, proj):
         _, flat = stacked_weights(cell, 4, 5, layers, proj=proj)
         h, c = states_of(cell, batch, 5, layers, proj, F32)
         h, c = h.detach(), None if c is None else c.detach()
-        torch.library.opcheck(STEP, (torch.randn(batch, 4), h, c, flat, number, layers))
+        library.opcheck(STEP, (torch.randn(batch, 4), h, c, flat, number, layers))
         ids = torch.randint(0, 4, (batch,))
-        torch.library.opcheck(STEP, (ids, None, None, flat, number, layers))
+        library.opcheck(STEP, (ids, None, None, flat, number, layers))
 
 
 WRONG = {

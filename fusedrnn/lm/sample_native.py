@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 
 from fusedrnn import _ops
 from fusedrnn.layers import GRU, LSTM, RNN
@@ -16,7 +16,7 @@ _generate = torch.ops.fusedrnn.generate.default
 _CELLS = {"RNN_TANH": "elman_tanh", "RNN_RELU": "elman_relu", "LSTM": "lstm", "GRU": "gru"}
 
 
-@torch.library.register_fake("fusedrnn::generate")  # type: ignore[untyped-decorator]
+@library.register_fake("fusedrnn::generate")  # type: ignore[untyped-decorator]
 def _fake(
     h: Tensor,
     c: Tensor | None,

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import torch
-from torch import nn
+from torch import library, nn
 
 import fusedrnn
 from fusedrnn import _C, _ops
@@ -330,9 +330,7 @@ def test_where_nothing_can_be_drawn_the_state_stays(batch, steps):
 
 def test_the_schema_says_what_is_written():
     utils = ("test_schema", "test_faketensor")
-    assert set(torch.library.opcheck(OP, tuple(arguments()), test_utils=utils).values()) == {
-        "SUCCESS"
-    }
+    assert set(library.opcheck(OP, tuple(arguments()), test_utils=utils).values()) == {"SUCCESS"}
 
 
 @pytest.mark.parametrize("batch", [BATCH, 5])
