@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "device.h"
-#include "plan.h"
+#include "family.h"
 
 namespace fusedrnn::cuda {
 
@@ -59,11 +59,10 @@ inline bool cluster_accepted([[maybe_unused]] const void* kernel, [[maybe_unused
 #endif
 }
 
-// Enqueues kernel(args) on a grid of plan.blocks by D blocks. False where the device refused: nothing was enqueued
-// then.
+// Enqueues kernel(args) on a grid of plan.blocks by D blocks.
 template <class Args>
-bool launch_clusters(const char* name, void (*kernel)(Args), const Plan& plan, int64_t D, cudaStream_t stream,
-                     Args args) {
+Launch launch_clusters(const char* name, void (*kernel)(Args), const Plan& plan, int64_t D, cudaStream_t stream,
+                       Args args) {
 #if defined(FUSEDRNN_EMULATED)
   (void)name, (void)stream;
   simt::launch(dim3(unsigned(plan.blocks), unsigned(D)), dim3(unsigned(plan.threads)), size_t(plan.smem), false,
@@ -75,11 +74,11 @@ bool launch_clusters(const char* name, void (*kernel)(Args), const Plan& plan, i
   const cudaError_t e = cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), pointers);
   if (e == cudaErrorLaunchOutOfResources || e == cudaErrorInvalidClusterSize) {
     (void)cudaGetLastError();
-    return false;
+    return Launch::refused;
   }
   check(e, name);
 #endif
-  return true;
+  return Launch::done;
 }
 
 }  // namespace fusedrnn::cuda

@@ -61,8 +61,7 @@ __global__ void __launch_bounds__(kFmaThreads, 1) fma_backward_kernel(const FmaB
   FUSEDRNN_DYNAMIC_SHARED(memory);
   const FmaShape& shape = a.s;
   const uint32_t base = shared_address(memory);
-  const FmaPlace p(shape, a.rows, a.H, static_cast<int>(blockIdx.y), shape.R > 1 ? static_cast<int>(cluster_rank()) : 0,
-                   blockIdx.x / shape.R);
+  const FmaPlace p = fma_place(shape, a.rows, a.H);
   const int64_t steps = fma_steps(shape, a.rows, p);
   float* const w = reinterpret_cast<float*>(memory + shape.weights_at);
   float* const dg = reinterpret_cast<float*>(memory + shape.own_at);

@@ -181,6 +181,11 @@ __device__ __forceinline__ void fma_columns(const FmaShape& s, const FmaShare& s
 }
 
 #if FUSEDRNN_HAS_CLUSTERS
+// The thread's place where a team is a cluster, or a block alone.
+__device__ __forceinline__ FmaPlace fma_place(const FmaShape& s, const Rows& rows, int64_t H) {
+  const int rank = s.R > 1 ? static_cast<int>(cluster_rank()) : 0;
+  return FmaPlace(s, rows, H, static_cast<int>(blockIdx.y), rank, blockIdx.x / s.R);
+}
 // Two barriers at the start of shared memory, armed for arrivals 1 and 2 of `arrivals`. By one thread.
 __device__ __forceinline__ void start_phases(uint32_t base, int64_t arrivals, int bytes) {
   phase_init(base);

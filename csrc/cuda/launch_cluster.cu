@@ -1,10 +1,7 @@
 // Launches of the cluster family: packed weights, then one kernel for the whole sequence, all tiles and directions.
-#include <map>
-#include <mutex>
-
 #include "cell_table.h"
 #include "cluster_kernels.h"
-#include "family.h"
+#include "cluster_launch.h"
 
 namespace fusedrnn::cuda {
 namespace {
@@ -55,79 +52,11 @@ const Quad* packed_weights(const Plan& plan, const ForwardArgs& a, bool backward
   return packed;
 }
 
-#if !defined(FUSEDRNN_EMULATED)
-cudaLaunchConfig_t configure(const Plan& plan, int64_t D, cudaStream_t stream, cudaLaunchAttribute& cluster) {
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {static_cast<unsigned>(plan.cluster), 1, 1};
-  cudaLaunchConfig_t c{};
-  c.gridDim = dim3(static_cast<unsigned>(plan.blocks), static_cast<unsigned>(D));
-  c.blockDim = dim3(static_cast<unsigned>(plan.threads));
-  c.dynamicSmemBytes = static_cast<size_t>(plan.smem);
-  c.stream = stream;
-  c.attrs = &cluster;
-  c.numAttrs = 1;
-  return c;
-}
-
-// Whether a cluster of this kernel can be resident on the current device at all; asked once per kernel and device. Sets
-// the kernel's attributes, which must come before the question and before a capture.
-bool can_run(const void* kernel, const Plan& plan, cudaLaunchConfig_t config) {
-  static std::mutex mutex;
-  static std::map<std::pair<const void*, int>, bool> known;
-  int device = 0;
-  check(cudaGetDevice(&device), "cudaGetDevice");
-  const std::lock_guard<std::mutex> lock(mutex);
-  const auto [at, fresh] = known.try_emplace({kernel, device}, false);
-  if (!fresh) return at->second;
-  int clusters = 0;
-  config.stream = nullptr;
-  at->second = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.smem) == cudaSuccess &&
-               (plan.cluster <= 8 ||
-                cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1) == cudaSuccess) &&
-               cudaOccupancyMaxActiveClusters(&clusters, kernel, &config) == cudaSuccess && clusters > 0;
-  if (!at->second) (void)cudaGetLastError();
-  return at->second;
-}
-#endif
-
-template <class Args>
-Launch launch_clusters(const char* name, void (*kernel)(Args), const Plan& plan, int64_t D, const Runtime& rt,
-                       Args args) {
-#if defined(FUSEDRNN_EMULATED)
-  (void)name, (void)rt;
-  simt::launch(dim3(unsigned(plan.blocks), unsigned(D)), dim3(unsigned(plan.threads)), size_t(plan.smem), false,
-               unsigned(plan.cluster), [&] { kernel(args); });
-#else
-  cudaLaunchAttribute cluster{};
-  const cudaLaunchConfig_t config = configure(plan, D, rt.stream, cluster);
-  void* pointers[] = {&args};
-  const cudaError_t e = cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), pointers);
-  if (e == cudaErrorLaunchOutOfResources || e == cudaErrorCooperativeLaunchTooLarge ||
-      e == cudaErrorInvalidClusterSize) {
-    (void)cudaGetLastError();
-    return Launch::refused;
-  }
-  check(e, name);
-#endif
-  return Launch::done;
-}
-
-// False where the device refuses the kernel; said before anything is enqueued.
-template <class Args>
-bool accepted([[maybe_unused]] void (*kernel)(Args), [[maybe_unused]] const Plan& plan, [[maybe_unused]] int64_t D) {
-#if defined(FUSEDRNN_EMULATED)
-  return true;
-#else
-  cudaLaunchAttribute cluster{};
-  return can_run(reinterpret_cast<const void*>(kernel), plan, configure(plan, D, nullptr, cluster));
-#endif
-}
-
 template <class Cell, class T>
 Launch forward(const Plan& plan, const Recurrence& r, const Runtime& rt) {
   const ForwardArgs& a = r.a;
   const ForwardKernel<T> kernel = cluster_forward_variant<Cell, T>(plan.variant);
-  if (!accepted(kernel, plan, a.n.D)) return Launch::refused;
+  if (!cluster_accepted(reinterpret_cast<const void*>(kernel), plan)) return Launch::refused;
   ClusterForward<T> c{};
   c.rows = Rows::of(a);
   c.H = a.n.H;
@@ -146,7 +75,7 @@ Launch forward(const Plan& plan, const Recurrence& r, const Runtime& rt) {
   c.c_n = static_cast<T*>(a.c_n);
   c.gates = static_cast<T*>(a.gates);
   c.cells = static_cast<float*>(a.cells);
-  return launch_clusters("cluster forward", kernel, plan, a.n.D, rt, c);
+  return launch_clusters("cluster forward", kernel, plan, a.n.D, rt.stream, c);
 }
 
 template <class Cell, class T>
@@ -154,7 +83,7 @@ Launch backward(const Plan& plan, const RecurrenceGrad& r, const Runtime& rt) {
   const BackwardArgs& b = r.b;
   const ForwardArgs& a = b.f;
   const BackwardKernel<T> kernel = cluster_backward_variant<Cell, T>(plan.variant);
-  if (!accepted(kernel, plan, a.n.D)) return Launch::refused;
+  if (!cluster_accepted(reinterpret_cast<const void*>(kernel), plan)) return Launch::refused;
   ClusterBackward<T> c{};
   c.rows = Rows::of(a);
   c.H = a.n.H;
@@ -171,7 +100,7 @@ Launch backward(const Plan& plan, const RecurrenceGrad& r, const Runtime& rt) {
   c.dgates = static_cast<T*>(r.dgates);
   c.dh0 = static_cast<T*>(b.dh0);
   c.dc0 = static_cast<T*>(b.dc0);
-  return launch_clusters("cluster backward", kernel, plan, a.n.D, rt, c);
+  return launch_clusters("cluster backward", kernel, plan, a.n.D, rt.stream, c);
 }
 
 // Calls f(Cell{}, T{}); the plan chose a 16-bit type.

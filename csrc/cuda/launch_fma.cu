@@ -36,9 +36,8 @@ Kernel<FmaBackward<float>> backward_kernel([[maybe_unused]] int N) {
 template <class Args>
 Launch clusters(const char* name, Kernel<Args> kernel, const Plan& plan, int64_t D, cudaStream_t stream,
                 const Args& args) {
-  const bool done = cluster_accepted(reinterpret_cast<const void*>(kernel), plan) &&
-                    launch_clusters(name, kernel, plan, D, stream, args);
-  return done ? Launch::done : Launch::refused;
+  if (!cluster_accepted(reinterpret_cast<const void*>(kernel), plan)) return Launch::refused;
+  return launch_clusters(name, kernel, plan, D, stream, args);
 }
 
 }  // namespace

@@ -52,6 +52,26 @@ __device__ __forceinline__ void split(int64_t e, int64_t width, int64_t& b, int6
   }
 }
 
+// A thread's place in a kernel of the step family: one thread per (direction, row, column of `width`).
+struct StepPlace {
+  bool inside;  // there is such a row and column; otherwise nothing else is set
+  int d;
+  int64_t b, column;
+  int64_t length;  // of the row
+  int64_t t;       // of the step
+
+  template <class Args>
+  __device__ __forceinline__ StepPlace(const Args& s, int64_t width) {
+    const int64_t e = element();
+    inside = e < s.n.B * width;
+    if (!inside) return;
+    d = static_cast<int>(blockIdx.y);
+    split(e, width, b, column);
+    t = d ? s.n.T - 1 - s.step : s.step;
+    length = s.rows.length(b);
+  }
+};
+
 // The recurrent weights (and the projection's) of all directions at one stride, so that one batched product serves both
 // directions. With one direction they are the caller's own memory, with two a copy.
 struct PackedWeights {

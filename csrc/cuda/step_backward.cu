@@ -37,13 +37,8 @@ template <class Cell, class T>
 __global__ void __launch_bounds__(kThreads) cell_step(StepBackward<T> s) {
   using A = Acc<T>;
   const Dims& n = s.n;
-  const int64_t e = element();
-  if (e >= n.B * n.H) return;
-  const int d = blockIdx.y;
-  int64_t b, j;
-  split(e, n.H, b, j);
-  const int64_t t = d ? n.T - 1 - s.step : s.step;
-  const int64_t length = s.rows.length(b);
+  const auto [inside, d, b, j, length, t] = StepPlace(s, n.H);
+  if (!inside) return;
   const int64_t row = (d * n.T + t) * n.B + b, unit = (d * n.B + b) * n.H + j;
   const bool projects = s.dprojected != nullptr;
   const A* direct = Cell::reads_h_prev ? s.carry : nullptr;
@@ -91,13 +86,9 @@ __global__ void __launch_bounds__(kThreads) cell_step(StepBackward<T> s) {
 template <class T>
 __global__ void __launch_bounds__(kThreads) hidden_step(StepBackward<T> s) {
   const Dims& n = s.n;
-  const int64_t e = element();
-  if (e >= n.B * n.P) return;
-  const int d = blockIdx.y;
-  int64_t b, p;
-  split(e, n.P, b, p);
-  const int64_t t = d ? n.T - 1 - s.step : s.step;
-  const int64_t length = s.rows.length(b), i = (d * n.B + b) * n.P + p;
+  const auto [inside, d, b, p, length, t] = StepPlace(s, n.P);
+  if (!inside) return;
+  const int64_t i = (d * n.B + b) * n.P + p;
   Acc<T> dh = 0;
   if (t < length) dh = incoming(s, d, t, b, p, length, static_cast<const Acc<T>*>(nullptr));
   if (leaves_row(d, t, length) && s.dh0) s.dh0[i] = narrow<T>(s.drec[i]);
@@ -110,12 +101,8 @@ template <class T>
 __global__ void finish(StepBackward<T> s, bool carry_h) {
   const Dims& n = s.n;
   const int64_t width = n.H > n.P ? n.H : n.P;
-  const int64_t e = element();
-  if (e >= n.B * width) return;
-  const int d = blockIdx.y;
-  int64_t b, j;
-  split(e, width, b, j);
-  const int64_t length = s.rows.length(b);
+  const auto [inside, d, b, j, length, t] = StepPlace(s, width);
+  if (!inside) return;
   if (d == 1 && length > 0 && length < n.T) return;
   const bool dropped = length > 0 && s.rows.cut(d, Rows::first(d, length), b, length);
   const T zero = narrow<T>(0);

@@ -11,12 +11,8 @@ template <class T>
 __global__ void start(StepForward<T> s, bool carry_h) {
   const Dims& n = s.n;
   const int64_t width = n.H > n.P ? n.H : n.P;
-  const int64_t e = element();
-  if (e >= n.B * width) return;
-  const int d = blockIdx.y;
-  int64_t b, j;
-  split(e, width, b, j);
-  const int64_t length = s.rows.length(b);
+  const auto [inside, d, b, j, length, t] = StepPlace(s, width);
+  if (!inside) return;
   const bool dropped = length > 0 && s.rows.cut(d, Rows::first(d, length), b, length);
   const T zero = narrow<T>(0);
   if (j < n.P) {
@@ -51,13 +47,8 @@ template <class Cell, class T>
 __global__ void __launch_bounds__(kThreads) cell_step(StepForward<T> s) {
   using A = Acc<T>;
   const Dims& n = s.n;
-  const int64_t e = element();
-  if (e >= n.B * n.H) return;
-  const int d = blockIdx.y;
-  int64_t b, j;
-  split(e, n.H, b, j);
-  const int64_t t = d ? n.T - 1 - s.step : s.step;
-  const int64_t length = s.rows.length(b);
+  const auto [inside, d, b, j, length, t] = StepPlace(s, n.H);
+  if (!inside) return;
   const int64_t row = (d * n.T + t) * n.B + b, unit = (d * n.B + b) * n.H + j;
   if (t >= length) {
     if (!s.hidden_t) s.y[(t * n.B + b) * n.D * n.P + d * n.P + j] = narrow<T>(0);
@@ -102,13 +93,8 @@ __global__ void __launch_bounds__(kThreads) cell_step(StepForward<T> s) {
 template <class T>
 __global__ void __launch_bounds__(kThreads) projected_step(StepForward<T> s) {
   const Dims& n = s.n;
-  const int64_t e = element();
-  if (e >= n.B * n.P) return;
-  const int d = blockIdx.y;
-  int64_t b, p;
-  split(e, n.P, b, p);
-  const int64_t t = d ? n.T - 1 - s.step : s.step;
-  const int64_t length = s.rows.length(b);
+  const auto [inside, d, b, p, length, t] = StepPlace(s, n.P);
+  if (!inside) return;
   if (t >= length) {
     s.y[(t * n.B + b) * n.D * n.P + d * n.P + p] = narrow<T>(0);
     return;
