@@ -93,6 +93,10 @@ FAULTS = {
         "step_backward.cu", "return d == 1 && t == length && length > 0;", "return false;",
         "cuda_step_test", "small",
     ),
+    "padding reaches a product over all steps": (
+        "layer_kernels.cu", "valid ? from[row * width + i] : Unit{};", "from[row * width + i];",
+        "cuda_step_test", "small",
+    ),
     "no barrier in the transpose": (
         "layer_kernels.cu", "  __syncthreads();\n  for (int i = threadIdx.y; i < kTile; i += 8)\n    if (c0",
         "  for (int i = threadIdx.y; i < kTile; i += 8)\n    if (c0", "cuda_step_test", "ids",
@@ -100,6 +104,9 @@ FAULTS = {
     "no barrier between rounds of ids": (
         "layer_kernels.cu", "    __syncthreads();\n  }\n  if (c < width) partial",
         "  }\n  if (c < width) partial", "cuda_step_test", "ids",
+    ),
+    "fma: a state that is not finite passes a reset": (
+        "fma_unit.h", "(in.cut ? 0.f : products[g])", "(in.cut ? 0.f : 1.f) * products[g]", "cuda_fma_test", "tiny",
     ),
     "fma: no barrier before the cell": (
         "fma_forward.h", "    __syncthreads();\n    if (p.item) {", "    if (p.item) {", "cuda_fma_test", "tiny",

@@ -180,11 +180,12 @@ void layer_backward(const BackwardArgs& b, const Runtime& rt) {
     say_refused_once(plan.family);
     step_backward(Plan{}, r, rt);
   }
+  const void* x = a.x && a.lengths && b.dw[0].ih ? without_padding(a, rt) : a.x;
   for (int d = 0; d < n.D; d++) {
     const void* dgates = at(static_cast<const void*>(r.dgates), d * z.rows * z.NH, a.dtype);
     const WeightGrads& dw = b.dw[d];
     if (dw.ih && a.ids) scatter_ids(a, dgates, z.NH, x_run(a.cell), z.G, dw.ih, rt);
-    if (dw.ih && a.x) weight_gradient(a, z, x_run(a.cell), dgates, z.rows, a.x, n.I, n.I, dw.ih, rt);
+    if (dw.ih && x) weight_gradient(a, z, x_run(a.cell), dgates, z.rows, x, n.I, n.I, dw.ih, rt);
     if (dw.hh) recurrent_gradient(b, z, d, dgates, rt);
     if (dw.b_ih || dw.b_hh) sum_biases(a, dgates, z.N, z.G, x_run(a.cell), h_run(a.cell), dw.b_ih, dw.b_hh, rt);
     if (b.dx) input_gradient(b, z, d, dgates, rt);

@@ -115,6 +115,16 @@ __global__ void shift_hidden(const T* y, const T* h0, Rows rows, int64_t P, int6
   out[e] = v;
 }
 
+// One warp per row (t, b) of `width` units; to[row] = from[row], or zero at t >= len. A unit is a part of an element or
+// several: all zero bits are 0 in every type.
+template <class Unit>
+__global__ void __launch_bounds__(kThreads) copy_valid(const Unit* from, Unit* to, Rows rows, int64_t width) {
+  const int64_t row = element() / 32;
+  if (row >= rows.T * rows.B) return;
+  const bool valid = row / rows.B < rows.length(row % rows.B);
+  for (int64_t i = threadIdx.x % 32; i < width; i += 32) to[row * width + i] = valid ? from[row * width + i] : Unit{};
+}
+
 template <class T>
 __global__ void convert(const Acc<T>* from, T* to, int64_t count) {
   const int64_t e = element();
@@ -187,6 +197,21 @@ void previous_hidden(const ForwardArgs& a, int d, void* previous, const Runtime&
            static_cast<const T*>(a.y), static_cast<const T*>(a.h0), Rows::of(a), n.P, n.D, d,
            static_cast<T*>(previous));
   });
+}
+
+const void* without_padding(const ForwardArgs& a, const Runtime& rt) {
+  const int64_t rows = a.n.T * a.n.B, bytes = a.n.I * static_cast<int64_t>(size_of(a.dtype));
+  void* const to = rt.alloc(rt.ctx, static_cast<size_t>(rows * bytes));
+  const auto copy = [&](auto unit) {
+    using Unit = decltype(unit);
+    launch("copy without padding", copy_valid<Unit>, per_element(rows * 32), kThreads, 0, rt.stream,
+           static_cast<const Unit*>(a.x), static_cast<Unit*>(to), Rows::of(a), bytes / int64_t(sizeof(Unit)));
+  };
+  if (bytes % 16 == 0 && reinterpret_cast<uintptr_t>(a.x) % 16 == 0)
+    copy(float4{});
+  else
+    copy(uint16_t{});
+  return to;
 }
 
 void round_to(DType dtype, const void* from, void* to, int64_t count, const Runtime& rt) {

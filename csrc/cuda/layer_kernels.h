@@ -25,6 +25,10 @@ void sum_biases(const ForwardArgs& a, const void* dgates, int64_t N, int64_t G, 
 // anything finite at t >= len, where the gradients it is multiplied with are zero.
 void previous_hidden(const ForwardArgs& a, int d, void* previous, const Runtime& rt);
 
+// A copy of x [T, B, I] with zeros at t >= len. What padding holds must not matter, and in a product over all steps it
+// would, although its gradients are zero: 0 * NaN is NaN.
+const void* without_padding(const ForwardArgs& a, const Runtime& rt);
+
 // to[i] = from[i] rounded from the accumulation type to dtype, i < count.
 void round_to(DType dtype, const void* from, void* to, int64_t count, const Runtime& rt);
 

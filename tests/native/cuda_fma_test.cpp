@@ -5,7 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "cuda_layer_case.h"
+#include "cuda_poison_case.h"
 
 namespace {
 
@@ -25,11 +25,12 @@ void expect_family(const Case& c) {
   }
 }
 
+template <class Run = LayerRun>
 void run(const Case& c) {
   runs++;
   try {
     expect_family(c);
-    bad += LayerRun(c).check();
+    bad += Run(c).check();
   } catch (const std::exception& e) {
     bad++;
     std::printf("BAD %s in %s\n", e.what(), c.text().c_str());
@@ -109,6 +110,23 @@ void grids(int count) {
   unsetenv("FUSEDRNN_GRID_SHAPE");
 }
 
+// A state that is not finite, and a reset after it.
+void poisoned() {
+  const auto with = [](const char* family, const char* name, const char* shape) {
+    setenv("FUSEDRNN_CUDA_FAMILY", family, 1);
+    setenv(name, shape, 1);
+    for (int cell = 0; cell < 4; cell++) {
+      Case c = walk(cell, fusedrnn::DType::f32, {6, 5, 12});
+      c.resets = c.save = c.all_cotangents = true;
+      run<emulated::PoisonRun>(c);
+    }
+    unsetenv(name);
+  };
+  with("block", "FUSEDRNN_BLOCK_SHAPE", "32,4");
+  with("fma", "FUSEDRNN_FMA_SHAPE", "2,2");
+  with("grid", "FUSEDRNN_GRID_SHAPE", "3,4");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -117,6 +135,7 @@ int main(int argc, char** argv) {
   setenv("FUSEDRNN_CUDA_FAMILY", "block", 1);
   blocks(mode == "block" ? 40 : many * 10);
   if (mode != "block") {
+    poisoned();
     setenv("FUSEDRNN_CUDA_FAMILY", "fma", 1);
     clusters(many, mode == "tiny" ? 2 : 16);
     setenv("FUSEDRNN_CUDA_FAMILY", "grid", 1);

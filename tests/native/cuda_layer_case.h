@@ -47,7 +47,7 @@ class LayerRun {
     return bad_;
   }
 
- private:
+ protected:
   const Case& c_;
   std::mt19937 rng_;
   reference::Layer layer_;
@@ -78,6 +78,26 @@ class LayerRun {
     for (size_t i = 0; i < v.size(); i++) store(p, int64_t(i), c_.dtype, v[i]);
     return p;
   }
+  // Rewrites `count` elements on the device from element `first` on.
+  void spoil(const void* p, int64_t first, int64_t count, double with) {
+    for (int64_t i = 0; p && i < count; i++) store(const_cast<void*>(p), first + i, c_.dtype, with);
+  }
+  // Padding, and initial states that a reset drops, are NaN and infinities on the device, and ids out of range; the
+  // reference keeps harmless values there.
+  void hide_what_must_not_matter() {
+    const reference::Layer& l = layer_;
+    for (int64_t b = 0; b < l.B; b++) {
+      const double bad = b % 2 ? NAN : INFINITY;
+      for (int64_t t = length(b); t < l.T; t++) {
+        spoil(a_.x, (t * l.B + b) * l.I, l.I, bad);
+        if (c_.ids) ids_[size_t(t * l.B + b)] = b % 2 ? -1 : l.I;
+      }
+      if (!c_.resets || !l.resets[size_t(b)] || length(b) == 0) continue;
+      spoil(a_.h0, b * l.P, l.P, bad);
+      spoil(a_.c0, b * l.H, l.H, bad);
+    }
+  }
+  int64_t length(int64_t b) const { return c_.lengths ? layer_.lengths[size_t(b)] : layer_.T; }
   void* output(int64_t count, DType t) { return memory_.take(size_t(count) * fusedrnn::cuda::size_of(t)); }
 
   void build() {
@@ -121,6 +141,7 @@ class LayerRun {
     a_.ids = c_.ids ? ids_.data() : nullptr;
     a_.h0 = device(l.h0);
     a_.c0 = device(l.c0);
+    hide_what_must_not_matter();
     for (int d = 0; d < l.D; d++)
       a_.w[d] = {device(l.w_ih[d]), device(l.w_hh[d]), device(l.b_ih[d]), device(l.b_hh[d]), device(l.w_hr[d])};
     a_.lengths = c_.lengths ? l.lengths.data() : nullptr;
@@ -171,12 +192,14 @@ class LayerRun {
     return all;
   }
 
-  void backward() {
-    reference::Layer& l = layer_;
+  void run_backward() {
+    const reference::Layer& l = layer_;
     const int64_t GH = l.G() * l.H;
     b_.f = a_;
     b_.f.h_n = b_.f.c_n = nullptr;
     b_.dy = device(dual_.dy);
+    for (int64_t b = 0; b < l.B; b++)
+      for (int64_t t = length(b); t < l.T; t++) spoil(b_.dy, (t * l.B + b) * l.D * l.P, l.D * l.P, NAN);
     b_.dhn = device(dual_.dhn);
     b_.dcn = device(dual_.dcn);
     if (!c_.ids && c_.need_dx) b_.dx = output(l.T * l.B * l.I, c_.dtype);
@@ -198,6 +221,11 @@ class LayerRun {
       bad_++;
       std::printf("BAD backward wrote to saved tensors in %s\n", c_.text().c_str());
     }
+  }
+
+  void backward() {
+    run_backward();
+    reference::Layer& l = layer_;
     auto gradient = [&](const char* what, void* got, reference::Vec& of) {
       if (got && !of.empty()) compare(what, got, reference::gradient(l, dual_, of));
     };

@@ -84,6 +84,22 @@ class RecurrenceRun {
     const int64_t boundary = t + d;
     return c_.resets && boundary < length(b) && resets_[size_t(boundary * c_.B + b)];
   }
+  // What must not matter, is NaN on the device: padding, and initial states that a reset drops. The reference never
+  // reads it. `v`: rows [.., T, B] of `width` elements.
+  Values without_padding(Values v, int64_t width) const {
+    for (size_t i = 0; i < v.size(); i++) {
+      const int64_t row = int64_t(i) / width;
+      if (row / c_.B % c_.T >= length(row % c_.B)) v[i] = NAN;
+    }
+    return v;
+  }
+  Values without_dropped(Values v) const {
+    for (size_t i = 0; i < v.size(); i++) {
+      const int64_t d = int64_t(i) / (c_.B * c_.H), b = int64_t(i) / c_.H % c_.B;
+      if (d == 0 && length(b) > 0 && cut(0, 0, b)) v[i] = NAN;
+    }
+    return v;
+  }
   size_t row(int64_t d, int64_t t, int64_t b) const { return size_t((d * c_.T + t) * c_.B + b); }
 
   void build() {
@@ -106,8 +122,8 @@ class RecurrenceRun {
     a_.cell = c_.cell;
     a_.dtype = c_.dtype;
     a_.n = {c_.T, c_.B, 1, H, H, c_.D};
-    a_.h0 = device(h0_);
-    a_.c0 = device(c0_);
+    a_.h0 = device(without_dropped(h0_));
+    a_.c0 = device(without_dropped(c0_));
     for (int d = 0; d < c_.D; d++) a_.w[d] = {nullptr, device(w_[d]), device(b_ih_[d]), device(b_hh_[d]), nullptr};
     a_.lengths = c_.lengths ? lengths_.data() : nullptr;
     a_.resets = c_.resets ? reinterpret_cast<const bool*>(resets_.data()) : nullptr;
@@ -254,8 +270,9 @@ inline std::string RecurrenceRun::forward(Forward family, const fusedrnn::cuda::
   poison(a_.cells, cells_.size() * 4);
   Memory scratch;
   fusedrnn::cuda::Recurrence r{a_, alias ? a_.gates : scratch.take(size_t(rows * ld) * 2), ld};
+  const Values gx = without_padding(gx_, G_ * H);
   for (int64_t i = 0; i < rows; i++)
-    for (int64_t k = 0; k < G_ * H; k++) store(r.gx, i * ld + k, c_.dtype, gx_[size_t(i * G_ * H + k)]);
+    for (int64_t k = 0; k < G_ * H; k++) store(r.gx, i * ld + k, c_.dtype, gx[size_t(i * G_ * H + k)]);
   try {
     if (family(plan, r, scratch.runtime(fusedrnn::cuda::known_device(90))) != fusedrnn::cuda::Launch::done)
       return "refused";
@@ -279,7 +296,7 @@ inline std::string RecurrenceRun::backward(Backward family, const fusedrnn::cuda
   fusedrnn::cuda::RecurrenceGrad r{};
   r.b.f = a_;
   r.b.f.h_n = r.b.f.c_n = nullptr;
-  r.b.dy = device(dy_);
+  r.b.dy = device(without_padding(dy_, c_.D * H));
   r.b.dhn = device(dhn_);
   r.b.dcn = device(dcn_);
   r.b.dh0 = scratch.take(dh0_.size() * 2);

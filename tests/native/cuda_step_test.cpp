@@ -3,7 +3,7 @@
 #define SIMT_MAIN
 #include <string>
 
-#include "cuda_layer_case.h"
+#include "cuda_poison_case.h"
 
 namespace {
 
@@ -13,10 +13,11 @@ using fusedrnn::DType;
 
 int runs = 0, bad = 0;
 
+template <class Run = LayerRun>
 void run(const Case& c) {
   runs++;
   try {
-    bad += LayerRun(c).check();
+    bad += Run(c).check();
   } catch (const std::exception& e) {
     bad++;
     std::printf("BAD %s in %s\n", e.what(), c.text().c_str());
@@ -84,6 +85,22 @@ void many_ids() {
   run(c);
 }
 
+// A state that is not finite, and a reset after it.
+void poisoned() {
+  for (int cell = 0; cell < 4; cell++)
+    for (unsigned bits = 0; bits < 8; bits++) {
+      Case c;
+      c.cell = cell;
+      c.T = 6;
+      c.D = 1 + (bits & 1);
+      c.lengths = bits & 2;
+      c.P = cell == reference::lstm && bits & 4 ? 2 : 0;
+      c.resets = true;
+      c.seed = bits + 1;
+      run<emulated::PoisonRun>(c);
+    }
+}
+
 void not_saved() {
   for (int cell = 0; cell < 4; cell++) {
     Case c;
@@ -127,6 +144,7 @@ int main(int argc, char** argv) {
   }
   shapes(small ? 7 : 1);
   many_ids();
+  poisoned();
   not_saved();
   empty_batch();
   std::printf("%d runs, %d wrong outputs\n", runs, bad);
