@@ -74,9 +74,12 @@ def test_under_asan_and_ubsan(program, mode):
     assert_good(run(folder / program, mode))
 
 
-def test_under_tsan():
-    folder = build(ROOT / "build" / "cuda-emulator-tsan", "thread", ROOT, "cuda_step_test")
-    assert_good(run(folder / "cuda_step_test", "tiny"))
+@pytest.mark.parametrize(
+    ("program", "mode"), [("cuda_step_test", "tiny"), ("cuda_fma_test", "edges")]
+)
+def test_under_tsan(program, mode):
+    folder = build(ROOT / "build" / "cuda-emulator-tsan", "thread", ROOT, program)
+    assert_good(run(folder / program, mode))
 
 
 # name: (file, text that stands there once, what replaces it, program, mode)

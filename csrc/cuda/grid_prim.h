@@ -6,12 +6,12 @@
 namespace fusedrnn::cuda {
 
 #if defined(FUSEDRNN_EMULATED)
-inline void raise_flag(uint32_t* flag, uint32_t value) {
+SIMT_NO_TSAN inline void raise_flag(uint32_t* flag, uint32_t value) {
   simt::hb_release(flag);
   *static_cast<volatile uint32_t*>(flag) = value;
   simt::progress();
 }
-inline void await_flag(const uint32_t* flag, uint32_t value) {
+SIMT_NO_TSAN inline void await_flag(const uint32_t* flag, uint32_t value) {
   while (*static_cast<const volatile uint32_t*>(flag) < value) simt::yield();
   simt::progress();
   simt::hb_acquire(const_cast<uint32_t*>(flag));

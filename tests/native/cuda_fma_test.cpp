@@ -1,10 +1,11 @@
 // The block, fma and grid families on the emulator, in every order of threads and every order of deliveries, against
 // the float64 reference. Prints one line for each wrong output and exits with 1 where there is any. Arguments: "small",
-// "tiny" for shorter runs, "block" for that family alone.
+// "tiny" for shorter runs, "block" for that family alone, "edges" for the edges alone.
 #define SIMT_MAIN
 #include <cstdlib>
 #include <cstring>
 
+#include "cuda_against_step.h"
 #include "cuda_poison_case.h"
 
 namespace {
@@ -110,21 +111,71 @@ void grids(int count) {
   unsetenv("FUSEDRNN_GRID_SHAPE");
 }
 
+// Runs f(case) for one family, cut into tiles by hand.
+template <class F>
+void with_shape(const char* family, const char* name, const std::string& shape, F&& f) {
+  setenv("FUSEDRNN_CUDA_FAMILY", family, 1);
+  setenv(name, shape.c_str(), 1);
+  f();
+  unsetenv(name);
+}
+
+// One unit, one row, one step; blocks without a unit, tiles without a row, teams without a step.
+void edges() {
+  constexpr int64_t sizes[][3] = {{1, 1, 1}, {2, 5, 1}, {1, 9, 6}, {3, 6, 9}};
+  int i = 0;
+  const auto all = [&](const char* family, const char* name, const std::string& shape, const int64_t (&size)[3]) {
+    with_shape(family, name, shape, [&] {
+      Case c = walk(i++, fusedrnn::DType::f32, size);
+      c.lengths = c.one_row = c.B > 1;
+      run(c);
+    });
+  };
+  for (const auto& size : sizes) {
+    for (int R : {1, 4, 16})
+      all("fma", "FUSEDRNN_FMA_SHAPE", std::to_string(R) + "," + std::to_string(kClusterRows[i % 4]), size);
+    all("block", "FUSEDRNN_BLOCK_SHAPE", i % 2 ? "32,1" : "32,4", size);
+    all("grid", "FUSEDRNN_GRID_SHAPE", std::to_string((size[2] + 3) / 4) + "," + std::to_string(kGridRows[i % 4]),
+        size);
+  }
+}
+
+// Blocks that are full: all their shared memory, all their threads, several rounds of every loop.
+void wide(int count) {
+  struct Wide {
+    const char *family, *name;
+    int cell;
+    int64_t H;
+    int blocks, rows;
+  };
+  constexpr int kFew = kClusterRows[0] == kClusterRows[1];
+  const Wide all[] = {{"fma", "FUSEDRNN_FMA_SHAPE", reference::lstm, 200, 8, kFew ? 2 : 8},
+                      {"fma", "FUSEDRNN_FMA_SHAPE", reference::gru, 300, 16, 2},
+                      {"grid", "FUSEDRNN_GRID_SHAPE", reference::gru, 330, 42, 4},
+                      {"fma", "FUSEDRNN_FMA_SHAPE", reference::elman_tanh, 127, 1, 2},
+                      {"grid", "FUSEDRNN_GRID_SHAPE", reference::lstm, 257, 17, 4},
+                      {"fma", "FUSEDRNN_FMA_SHAPE", reference::gru, 510, 16, 2}};
+  for (int i = 0; i < count; i++)
+    with_shape(all[i].family, all[i].name, std::to_string(all[i].blocks) + "," + std::to_string(all[i].rows), [&] {
+      Case c = walk(i, fusedrnn::DType::f32, {3, 5, all[i].H});
+      c.cell = all[i].cell;
+      c.lengths = c.resets = c.save = true;
+      run<emulated::AgainstStep>(c);
+    });
+}
+
 // A state that is not finite, and a reset after it.
 void poisoned() {
-  const auto with = [](const char* family, const char* name, const char* shape) {
-    setenv("FUSEDRNN_CUDA_FAMILY", family, 1);
-    setenv(name, shape, 1);
+  const auto cells = [] {
     for (int cell = 0; cell < 4; cell++) {
       Case c = walk(cell, fusedrnn::DType::f32, {6, 5, 12});
       c.resets = c.save = c.all_cotangents = true;
       run<emulated::PoisonRun>(c);
     }
-    unsetenv(name);
   };
-  with("block", "FUSEDRNN_BLOCK_SHAPE", "32,4");
-  with("fma", "FUSEDRNN_FMA_SHAPE", "2,2");
-  with("grid", "FUSEDRNN_GRID_SHAPE", "3,4");
+  with_shape("block", "FUSEDRNN_BLOCK_SHAPE", "32,4", cells);
+  with_shape("fma", "FUSEDRNN_FMA_SHAPE", "2,2", cells);
+  with_shape("grid", "FUSEDRNN_GRID_SHAPE", "3,4", cells);
 }
 
 }  // namespace
@@ -132,10 +183,12 @@ void poisoned() {
 int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
   const int many = mode == "tiny" || mode == "block" ? 1 : mode == "small" ? 2 : 10;
+  if (mode != "block") edges();
   setenv("FUSEDRNN_CUDA_FAMILY", "block", 1);
-  blocks(mode == "block" ? 40 : many * 10);
-  if (mode != "block") {
+  if (mode != "edges") blocks(mode == "block" ? 40 : many * 10);
+  if (mode != "block" && mode != "edges") {
     poisoned();
+    wide(mode == "tiny" ? 1 : mode == "small" ? 3 : 6);
     setenv("FUSEDRNN_CUDA_FAMILY", "fma", 1);
     clusters(many, mode == "tiny" ? 2 : 16);
     setenv("FUSEDRNN_CUDA_FAMILY", "grid", 1);

@@ -17,6 +17,7 @@ struct Case {
   int64_t P = 0;  // 0: no projection
   bool bias = true, state = true, lengths = false, resets = false, ids = false;
   bool save = true, all_cotangents = true, need_dx = true;
+  bool one_row = false;  // with lengths: all rows but the first are empty
   unsigned seed = 1;
   fusedrnn::cuda::Device device = fusedrnn::cuda::known_device(90);
 
@@ -125,7 +126,7 @@ class LayerRun {
     }
     // Lengths 0 and T are always among several rows; resets include t = 0 and steps past the end.
     for (int64_t b = 0; c_.lengths && b < l.B; b++)
-      l.lengths.push_back(b == 0 ? l.T : b == 1 ? 0 : int64_t(rng_() % (l.T + 1)));
+      l.lengths.push_back(b == 0 ? l.T : b == 1 || c_.one_row ? 0 : int64_t(rng_() % (l.T + 1)));
     for (int64_t i = 0; c_.resets && i < l.T * l.B; i++) l.resets.push_back(rng_() % 3 == 0);
     dual_.dy = values(l.T * l.B * l.D * l.P, 1);
     if (c_.all_cotangents) {

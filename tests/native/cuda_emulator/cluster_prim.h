@@ -89,13 +89,18 @@ SIMT_NO_TSAN inline void phase_wait(uint32_t barrier, uint32_t parity) {
   const simt::Phase& m = simt::phase_at(barrier);
   while (m.parity == parity) simt::yield();
   simt::progress();
+  simt::hb_acquire(const_cast<simt::Phase*>(&m));
 }
+// For the thread sanitizer what came before the store comes before the wait for its barrier; the store itself is
+// hidden.
 SIMT_NO_TSAN inline void store_async(uint32_t to, uint32_t v, uint32_t barrier) {
+  simt::Hidden hide;
   if (to % 4) simt::fail("a misaligned asynchronous store");
   if (simt::current->block->grid->cluster < 2)
     simt::fail("an asynchronous store needs a cluster of more than one block");
   if (to >> 24 != barrier >> 24) simt::fail("data and mbarrier of a store in different blocks");
   simt::Block* block = &simt::peer((to >> 24) - 1);
+  simt::hb_release(block->dynamic.get() + (barrier & simt::kOffset));
   simt::post([=] { simt::land(*block, to & simt::kOffset, v, barrier & simt::kOffset); });
 }
 
