@@ -24,7 +24,7 @@ from benchmarks.machine import facts_line, fma_peak
 from fusedrnn import _ops
 
 Forward = Callable[[], tuple[Tensor, ...]]
-Backward = Callable[[tuple[Tensor, ...]], object]
+Backward = Callable[[tuple[Tensor, ...]], _ops.Backward]
 CELLS = {"rnn": "elman_tanh", "gru": "gru", "lstm": "lstm"}
 
 
@@ -37,7 +37,7 @@ def _calls(case: Case) -> tuple[Forward, Backward]:
     def forward() -> tuple[Tensor, ...]:
         return _ops.layer_forward(x, None, None, weights, None, None, cell, 1, True, False)
 
-    def backward(kept: tuple[Tensor, ...]) -> object:
+    def backward(kept: tuple[Tensor, ...]) -> _ops.Backward:
         y, _, _, gates, cells, hidden = kept
         return _ops.layer_backward(
             dy, None, None, x, None, None, weights, None, None, y, gates, cells, hidden,

@@ -171,10 +171,14 @@ struct TeamState {
   }
 };
 
-// What a phase costs in this process: measured now and then, since it depends on where the cores lie.
+// What a phase costs in this process: measured now and then, since it depends on where the cores lie. A figure counts
+// for so many questions; then the answer is a hopeful one until a team has measured again. Otherwise one high figure
+// would keep everybody alone for good: who is alone measures nothing.
 std::atomic<int> measured_ns{0};
-std::atomic<unsigned> team_calls{0};
-constexpr int kTrials = 12, kMeasureEvery = 512;
+std::atomic<unsigned> asked{0};
+std::atomic<bool> outdated{true};
+constexpr int kTrials = 12, kMostTrials = 4 * kTrials, kMeasureEvery = 512;
+constexpr int kHopefulNs = 20;
 
 // Empty phases before the work, in the calls that measure.
 struct Measured {
@@ -183,14 +187,20 @@ struct Measured {
   static void run(void* self, Member& m) {
     const Measured& w = *static_cast<Measured*>(self);
     int64_t least = INT64_MAX;
-    for (int i = 0; i < kTrials; i++) {
+    int together = 0;  // trials of the leader with others: the first ones still wait for those to come in
+    for (int i = 0; i < kMostTrials; i++) {
       const int64_t begin = now();
       if (!m.enter()) continue;
-      const bool together = m.size() > 1;
+      const bool more = m.size() > 1;
       m.leave();
-      if (m.rank() == 0 && together) least = std::min(least, now() - begin);
+      if (m.rank() != 0 || !more) continue;
+      together++;
+      least = std::min(least, now() - begin);
     }
-    if (least != INT64_MAX) measured_ns.store(int(std::min<int64_t>(least, 100'000)), std::memory_order_relaxed);
+    if (together >= kTrials) {
+      measured_ns.store(int(std::min<int64_t>(least, 100'000)), std::memory_order_relaxed);
+      outdated.store(false, std::memory_order_relaxed);
+    }
     w.work(w.ctx, m);
   }
 };
@@ -203,8 +213,9 @@ void Member::leave() {
 void limit_time_alone(int lengths) { most_alone.store(lengths, std::memory_order_relaxed); }
 
 double phase_cost() {
-  const int ns = measured_ns.load(std::memory_order_relaxed);
-  return ns > 0 ? ns : 60;  // hopeful at first, so that there is a call that measures
+  if (asked.fetch_add(1, std::memory_order_relaxed) % kMeasureEvery == kMeasureEvery - 1)
+    outdated.store(true, std::memory_order_relaxed);
+  return outdated.load(std::memory_order_relaxed) ? kHopefulNs : measured_ns.load(std::memory_order_relaxed);
 }
 
 void run_team(const Threads& threads, int limit, void (*work)(void*, Member&), void* ctx) {
@@ -219,7 +230,7 @@ void run_team(const Threads& threads, int limit, void (*work)(void*, Member&), v
     return;
   }
   Measured measured = {work, ctx};
-  const bool measure = team_calls.fetch_add(1, std::memory_order_relaxed) % kMeasureEvery == 0;
+  const bool measure = outdated.load(std::memory_order_relaxed);
   TeamState team(limit, measure ? Measured::run : work, measure ? static_cast<void*>(&measured) : ctx);
   threads.run(limit, TeamState::body, &team);
   // The other bodies may have kept the call waiting after the work was done.

@@ -39,7 +39,8 @@ class Member {
 // Runs work(ctx, member) on up to `limit` of the threads.
 void run_team(const Threads& threads, int limit, void (*work)(void* ctx, Member&), void* ctx);
 
-// What it costs to end a phase together, in nanoseconds: measured in this process, or a guess before that.
+// What it costs to end a phase together, in nanoseconds: measured in this process; a hopeful guess before that, and now
+// and then again until a team has measured anew.
 double phase_cost();
 
 // How long a leader that waited stays alone at most, in lengths of its wait (16 unless said). For tests.

@@ -2,9 +2,8 @@
 // and no phase begins before the one before it is over.
 #include "../../csrc/cpu/team.h"
 
+#include <algorithm>
 #include <atomic>
-#include <chrono>
-
 #include <chrono>
 #include <memory>
 #include <thread>
@@ -70,4 +69,8 @@ void team_under_sleepers() {
     }
   fusedrnn::cpu::limit_time_alone(16);
   check::that(together > 0, "no phase had more than one member: the test has tested nothing");
+  // Who asks what meeting costs and then stays alone must not hear the same high figure for ever.
+  double least = fusedrnn::cpu::phase_cost();
+  for (int i = 0; i < 2'000; i++) least = std::min(least, fusedrnn::cpu::phase_cost());
+  check::that(least <= 20, "after 2,000 questions without a meeting the answer is still " + std::to_string(least));
 }
