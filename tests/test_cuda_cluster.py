@@ -30,7 +30,9 @@ def sound(tmp_path_factory):
 
 
 def test_right_without_a_fault(sound, tmp_path):
-    assert not faults.caught(faults.build(tmp_path / "tree", sound, None))
+    program = faults.build(tmp_path / "tree", sound, None)
+    assert not faults.caught(program)
+    assert not faults.caught(program, "options")  # every cell; the faults are the LSTM's
 
 
 @pytest.mark.parametrize("name", tuple(faults.FAULTS) if ALL else FEW)

@@ -1,6 +1,7 @@
 // The cluster family on the emulator: every schedule and every delivery of the asynchronous stores against float64.
 // Prints one line for each wrong run and exits with 1 where there is any. Arguments: "small" for the sanitizers,
-// "fault" for the seeded faults (cuda_faults.py): all schedules and deliveries of two cases.
+// "fault" for the seeded faults (cuda_faults.py): all schedules and deliveries of two cases; "options" for the products
+// of all options.
 #define SIMT_MAIN
 #include <chrono>
 
@@ -55,6 +56,13 @@ Plan plan_of(const RecurrenceCase& c, bool backward, int variant) {
   return plan;
 }
 
+// In the schedule that is set.
+void once(const RecurrenceCase& c, RecurrenceRun& r, const Plan& forward, const Plan& backward) {
+  const std::string fault = r.forward(fusedrnn::cuda::cluster_forward, forward);
+  report(c, "forward", fault);
+  if (c.save && fault.empty()) report(c, "backward", r.backward(fusedrnn::cuda::cluster_backward, backward));
+}
+
 // Every `every`-th pair of a schedule and a delivery. True when all was right.
 bool run(const RecurrenceCase& c, int every = 1, int variant = -1) {
   RecurrenceRun r(c);
@@ -65,12 +73,23 @@ bool run(const RecurrenceCase& c, int every = 1, int variant = -1) {
     for (simt::Delivery delivery : simt::kDeliveries) {
       simt::schedule = {order, delivery, unsigned(runs + 1)};
       if (i++ % every) continue;
-      const std::string fault = r.forward(fusedrnn::cuda::cluster_forward, forward);
-      report(c, "forward", fault);
-      if (c.save && fault.empty()) report(c, "backward", r.backward(fusedrnn::cuda::cluster_backward, backward));
+      once(c, r, forward, backward);
       if (bad > before && stop_at_first) return false;
     }
   return bad == before;
+}
+
+// All products of the options, the cells and the schedules taking turns.
+void options() {
+  for (unsigned bits = 0; bits < 64; bits++) {
+    RecurrenceCase c{"options", int((bits + bits / 4 + bits / 16) % 4), bits / 8 % 2 ? DType::f16 : DType::bf16};
+    c.T = 3, c.B = 3, c.H = 38, c.D = bits & 1 ? 2 : 1;
+    c.state = bits & 2, c.bias = bits & 4, c.lengths = bits & 8, c.resets = bits & 16, c.save = bits & 32;
+    c.seed = bits + 1;
+    simt::schedule = {simt::kOrders[bits % 5], simt::kDeliveries[bits / 5 % 5], bits + 1};
+    RecurrenceRun r(c);
+    once(c, r, plan_of(c, false, -1), plan_of(c, true, -1));
+  }
 }
 
 }  // namespace
@@ -86,6 +105,8 @@ int main(int argc, char** argv) {
   if (mode == "fault") {        // one plain case, then one with everything, until something is wrong
     stop_at_first = true;
     if (run({"lstm", 2, DType::bf16, 5, 8, 128, 1})) run(both({"lstm ragged", 2, DType::bf16, 6, 11, 100, 1}));
+  } else if (mode == "options") {
+    options();
   } else if (mode == "small") {
     run({"lstm", 2, DType::bf16, 4, 8, 128, 1}, 6);
     run(both({"lstm ragged", 2, DType::bf16, 4, 11, 100, 1}), 12);

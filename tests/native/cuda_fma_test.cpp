@@ -120,6 +120,24 @@ void with_shape(const char* family, const char* name, const std::string& shape, 
   unsetenv(name);
 }
 
+// All products of the options, the cells, families and schedules taking turns.
+void products(unsigned every) {
+  const char* const families[][3] = {{"block", "FUSEDRNN_BLOCK_SHAPE", "32,4"},
+                                     {"fma", "FUSEDRNN_FMA_SHAPE", "2,2"},
+                                     {"grid", "FUSEDRNN_GRID_SHAPE", "2,4"}};
+  for (unsigned bits = 0; bits < 128; bits += every) {
+    const auto& [family, name, shape] = families[(bits + bits / 3) % 3];
+    with_shape(family, name, shape, [&] {
+      Case c = walk(int(bits), fusedrnn::DType::f32, {3, 5, 7});
+      c.cell = int((bits + bits / 4 + bits / 16) % 4);
+      c.D = bits & 1 ? 2 : 1;
+      c.state = bits & 2, c.bias = bits & 4, c.lengths = bits & 8, c.resets = bits & 16, c.save = bits & 32;
+      c.all_cotangents = bits & 64;
+      run(c);
+    });
+  }
+}
+
 // One unit, one row, one step; blocks without a unit, tiles without a row, teams without a step.
 void edges() {
   constexpr int64_t sizes[][3] = {{1, 1, 1}, {2, 5, 1}, {1, 9, 6}, {3, 6, 9}};
@@ -188,6 +206,7 @@ int main(int argc, char** argv) {
   if (mode != "edges") blocks(mode == "block" ? 40 : many * 10);
   if (mode != "block" && mode != "edges") {
     poisoned();
+    if (mode != "tiny") products(mode == "small" ? 7 : 1);
     wide(mode == "tiny" ? 1 : mode == "small" ? 3 : 6);
     setenv("FUSEDRNN_CUDA_FAMILY", "fma", 1);
     clusters(many, mode == "tiny" ? 2 : 16);
