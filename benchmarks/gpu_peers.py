@@ -2,14 +2,16 @@
 
 A few shapes alone: torch.compile and FlashRNN compile anew for each. Whoever cannot take part is
 named, with the reason; whoever gives other results than torch.nn in float32 is not timed. Runs
-in a process of its own, after the large benchmark: a foreign kernel that fails leaves the device
-unusable for the process.
+in a process of its own, after the large benchmark, and FlashRNN last: a foreign kernel that fails
+leaves the device unusable for the process. Ends with code 1 where fusedrnn itself failed.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -19,6 +21,7 @@ from typing import Any
 import torch
 
 from benchmarks import contenders
+from benchmarks.contenders import fused
 from benchmarks.grid import KINDS, Case
 
 Timer = Callable[[Callable[[int], object]], float]
@@ -69,21 +72,40 @@ def _counted(call: contenders.Call) -> Callable[[int], object]:
 def measure_all(
     todo: Iterable[Case], names: Iterable[str], device: str, timer: Timer, budget: float, out: Path
 ) -> list[dict[str, Any]]:
-    """All rows; what there is by then stands in peers.json after each, and nothing begins past the budget (seconds)."""
+    """All rows, contender by contender; nothing begins past the budget (seconds).
+
+    peers.json and peers.md hold after each row what there is by then, and before it a row that says
+    so for the case whose building or running never ends.
+    """
     start = time.monotonic()
     rows: list[dict[str, Any]] = []
-    for case in todo:
-        for name in names:
-            if time.monotonic() - start > budget:
-                rows.append({
-                    "cell": case.cell, "shape": case.shape, "T": case.steps, "dtype": case.dtype,
-                    "contender": contenders.load(name).NAME, "reason": "no time was left",
-                })  # fmt: skip
-            else:
-                rows.append(measure(case, name, device, timer))
-            (out / "peers.json").write_text(json.dumps(rows, indent=1) + "\n")
-            print(line(rows[-1]), flush=True)
+    for name, case in itertools.product(names, list(todo)):
+        nothing = {
+            "cell": case.cell, "shape": case.shape, "T": case.steps, "dtype": case.dtype,
+            "contender": contenders.load(name).NAME,
+        }  # fmt: skip
+        if time.monotonic() - start > budget:
+            rows.append({**nothing, "reason": "no time was left"})
+        else:
+            _write([*rows, {**nothing, "reason": "not done when time ran out"}], out)
+            rows.append(measure(case, name, device, timer))
+        _write(rows, out)
+        print(line(rows[-1]), flush=True)
     return rows
+
+
+def _write(rows: list[dict[str, Any]], out: Path) -> None:
+    (out / "peers.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (out / "peers.md").write_text(markdown(rows))
+
+
+def ours_failed(rows: list[dict[str, Any]]) -> bool:
+    """Whether fusedrnn has a row without figures for another reason than time."""
+    return any(
+        row["contender"] == fused.NAME
+        and row.get("reason", "no time was left") != "no time was left"
+        for row in rows
+    )
 
 
 def line(row: dict[str, Any]) -> str:
@@ -101,7 +123,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     return "\n".join([*head, *map(line, rows)]) + "\n"
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for peers.json, peers.md")
     parser.add_argument("--seconds", type=float, default=0.1, help="of measuring per number")
@@ -116,8 +138,8 @@ def main() -> None:
         cases(), contenders.ON_GPU, "cuda", lambda run: median_ms(run, args.seconds),
         args.budget, args.out,
     )  # fmt: skip
-    (args.out / "peers.md").write_text(markdown(rows))
+    return 1 if ours_failed(rows) else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

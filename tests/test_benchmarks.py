@@ -246,7 +246,11 @@ def test_a_peer_that_cannot_take_part_is_named_with_the_reason(tmp_path, monkeyp
     table = gpu_peers.markdown(rows).splitlines()
     assert len(table) == 5
     assert all(text.count("|") == 6 for text in table)
+    assert (tmp_path / "peers.md").read_text().splitlines() == table
+    assert not gpu_peers.ours_failed(rows)
+    assert gpu_peers.ours_failed([{**rows[2], "reason": "RuntimeError: x"}])
     late = gpu_rows(contenders.ON_GPU, tmp_path, budget=-1)
+    assert not gpu_peers.ours_failed(late)
     assert [r["reason"] for r in late] == ["no time was left"] * 4
 
 
@@ -264,6 +268,9 @@ def test_flash_rnn_is_given_the_same_layer(cell: str) -> None:
 def test_the_error_of_a_contender_is_found() -> None:
     expected = [torch.tensor([3.0, 4.0])]
     assert contenders.error([torch.tensor([3.0, 4.5])], expected) == pytest.approx(0.1)
+    for value in (math.nan, math.inf):
+        wrong = [torch.tensor([3.0, value]), torch.tensor([3.0, 4.0])]
+        assert contenders.error(wrong, 2 * expected) == math.inf
     with pytest.raises(ValueError, match=r"expected shape \(2,\)"):
         contenders.error([torch.zeros(3)], expected)
     with pytest.raises(ValueError, match="expected 1 arrays from a contender, got 0"):

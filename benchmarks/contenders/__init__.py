@@ -11,6 +11,7 @@ once (building, compiling, moving weights) is spent in ``build`` or in the first
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable
 from functools import cached_property
 from types import ModuleType
@@ -89,13 +90,13 @@ def load(name: str) -> ModuleType:
 
 
 def error(got: list[Any], expected: list[Tensor]) -> float:
-    """Largest relative error (2-norm) of the arrays of a call."""
+    """Largest relative error (2-norm) of the arrays of a call; infinite where one is not finite."""
     if len(got) != len(expected):
         raise ValueError(f"expected {len(expected)} arrays from a contender, got {len(got)}")
-    worst = 0.0
+    errors = []
     for a, b in zip(got, expected, strict=True):
         a = a.detach() if isinstance(a, Tensor) else torch.from_dlpack(a)
         if a.shape != b.shape:
             raise ValueError(f"expected shape {tuple(b.shape)} from a contender, got {a.shape}")
-        worst = max(worst, float((a.double() - b).norm() / b.norm()))
-    return worst
+        errors.append(float((a.double() - b).norm() / b.norm()))
+    return max(errors) if all(map(math.isfinite, errors)) else math.inf

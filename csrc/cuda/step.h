@@ -58,7 +58,7 @@ struct StepPlace {
   int d;
   int64_t b, column;
   int64_t length;  // of the row
-  int64_t t;       // of the step
+  int64_t t;       // of the step, where the kernel has one
 
   template <class Args>
   __device__ __forceinline__ StepPlace(const Args& s, int64_t width) {

@@ -16,6 +16,7 @@ int main(int count, char** arguments) {
   test_conversions();
   test_pools();
   team_under_sleepers();
+  team_hopes_again();
   test_generate();
   test_layers();
   return check::summary();

@@ -6,6 +6,7 @@ void test_conversions();
 void test_pools();
 void test_generate();
 void team_under_sleepers();
+void team_hopes_again();
 // The functions of csrc/cells/math.h as each instruction set compiles them. Skipped where the machine lacks it.
 void test_math_baseline();
 void test_math_v3();
