@@ -29,7 +29,7 @@ _BOOK = (
 _PLAYS = "train tiny-shakespeare --valid-fraction 0.1"
 _HALF_AN_HOUR = (
     "--cell lstm --layers 2 --hidden 512 --dropout 0.5 --lr 0.002 --schedule cosine --warmup 50 "
-    "--epochs 11"
+    "--epochs 10"
 )
 
 

@@ -208,7 +208,17 @@ def test_a_run_that_is_over_stays_so_and_another_ones_settings_are_refused(capsy
     assert "Traceback" not in err
 
 
-def test_ctrl_c_saves_and_resume_ends_as_if_nothing_had_been(capsys, monkeypatch, tmp_path):
+@pytest.fixture
+def heeds_ctrl_c():
+    """Whoever starts the tests in the background of a shell has them ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_saves_and_resume_ends_as_if_nothing_had_been(
+    capsys, monkeypatch, tmp_path, heeds_ctrl_c
+):
     _train(capsys, "--epochs", 3, "--dropout", 0.2, out="whole")
     loss, count = ForecastTask.loss, itertools.count()
 
