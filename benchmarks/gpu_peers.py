@@ -26,6 +26,7 @@ from benchmarks.grid import KINDS, Case
 
 Timer = Callable[[Callable[[int], object]], float]
 """Milliseconds of a function of a counter."""
+_NO_TIME = "no time was left"
 
 
 def cases() -> list[Case]:
@@ -38,13 +39,18 @@ def cases() -> list[Case]:
     ]
 
 
+def _empty(case: Case, name: str) -> dict[str, Any]:
+    """A row without figures."""
+    return {
+        "cell": case.cell, "shape": case.shape, "T": case.steps, "dtype": case.dtype,
+        "contender": contenders.load(name).NAME,
+    }  # fmt: skip
+
+
 def measure(case: Case, name: str, device: str, timer: Timer) -> dict[str, Any]:
     """One row: milliseconds forward and in training, or why there are none."""
     module = contenders.load(name)
-    row: dict[str, Any] = {
-        "cell": case.cell, "shape": case.shape, "T": case.steps, "dtype": case.dtype,
-        "contender": module.NAME,
-    }  # fmt: skip
+    row = _empty(case, name)
     reason = module.missing()
     if reason is not None:
         return {**row, "reason": reason}
@@ -80,12 +86,9 @@ def measure_all(
     start = time.monotonic()
     rows: list[dict[str, Any]] = []
     for name, case in itertools.product(names, list(todo)):
-        nothing = {
-            "cell": case.cell, "shape": case.shape, "T": case.steps, "dtype": case.dtype,
-            "contender": contenders.load(name).NAME,
-        }  # fmt: skip
+        nothing = _empty(case, name)
         if time.monotonic() - start > budget:
-            rows.append({**nothing, "reason": "no time was left"})
+            rows.append({**nothing, "reason": _NO_TIME})
         else:
             _write([*rows, {**nothing, "reason": "not done when time ran out"}], out)
             rows.append(measure(case, name, device, timer))
@@ -102,9 +105,7 @@ def _write(rows: list[dict[str, Any]], out: Path) -> None:
 def ours_failed(rows: list[dict[str, Any]]) -> bool:
     """Whether fusedrnn has a row without figures for another reason than time."""
     return any(
-        row["contender"] == fused.NAME
-        and row.get("reason", "no time was left") != "no time was left"
-        for row in rows
+        row["contender"] == fused.NAME and row.get("reason", _NO_TIME) != _NO_TIME for row in rows
     )
 
 
