@@ -40,7 +40,7 @@ struct ElmanRelu {
   // As in torch, the gradient at 0 is 0 and it passes where h is NaN.
   template <class V>
   FUSEDRNN_FN static void backward(const V*, V h, V, V, V, V dh, V&, V&, V* d) {
-    d[0] = h <= V{} ? V{} : dh;
+    d[0] = select(h <= V{}, V{}, dh);
   }
 };
 

@@ -13,7 +13,7 @@
 #pragma once
 #include <cstdint>
 
-#if defined(__AVX512F__) && !defined(__CUDACC__)
+#if defined(__AVX__) && !defined(__CUDACC__)
 #include <immintrin.h>
 #endif
 
@@ -59,14 +59,49 @@ FUSEDRNN_FN V splat(typename Lane<V>::Elem x) {
   return x - V{};
 }
 
+// The bits of a value, and back. A struct, since pair.h has its own.
+template <class V>
+struct Bits {
+  using Int = typename Lane<V>::Int;
+  FUSEDRNN_FN static Int of(V x) { return __builtin_bit_cast(Int, x); }
+  FUSEDRNN_FN static V value(Int x) { return __builtin_bit_cast(V, x); }
+};
 template <class V>
 FUSEDRNN_FN typename Lane<V>::Int to_bits(V x) {
-  return __builtin_bit_cast(typename Lane<V>::Int, x);
+  return Bits<V>::of(x);
 }
 template <class V>
 FUSEDRNN_FN V from_bits(typename Lane<V>::Int x) {
-  return __builtin_bit_cast(V, x);
+  return Bits<V>::value(x);
 }
+
+template <class M, class V>
+FUSEDRNN_FN V select(M mask, V x, V y) {
+  return mask ? x : y;
+}
+// x held to a bound; NaN stays NaN.
+template <class V>
+FUSEDRNN_FN V at_least(V x, V bound) {
+  return x < bound ? bound : x;
+}
+template <class V>
+FUSEDRNN_FN V at_most(V x, V bound) {
+  return x > bound ? bound : x;
+}
+// y where x < 0, z where x > 0, either where x is zero or NaN.
+template <class V>
+FUSEDRNN_FN V where_negative(V x, V y, V z) {
+  return x < V{} ? y : z;
+}
+#if defined(__AVX__) && !defined(__CUDACC__)
+// One instruction each, where GCC makes two.
+FUSEDRNN_FN __m256 at_least(__m256 x, __m256 bound) { return _mm256_max_ps(bound, x); }
+FUSEDRNN_FN __m256 at_most(__m256 x, __m256 bound) { return _mm256_min_ps(bound, x); }
+FUSEDRNN_FN __m256 where_negative(__m256 x, __m256 y, __m256 z) { return _mm256_blendv_ps(z, y, x); }
+FUSEDRNN_FN __m256d at_least(__m256d x, __m256d bound) { return _mm256_max_pd(bound, x); }
+FUSEDRNN_FN __m256d at_most(__m256d x, __m256d bound) { return _mm256_min_pd(bound, x); }
+FUSEDRNN_FN __m256d where_negative(__m256d x, __m256d y, __m256d z) { return _mm256_blendv_pd(z, y, x); }
+#endif
 
 // Constants of the reduction e^y = 2^n (1 + q), y = n ln2 + r, |r| <= ln2/2.
 template <class E>
@@ -119,39 +154,41 @@ FUSEDRNN_FN V exp_polynomial(V r, double) {
   return p * r + 0.5;
 }
 
-// e^y = 2^n (1 + q), t = n + kMagic. n is undefined for NaN, q is NaN then. |y| must be below 2^(mantissa bits).
-template <class V>
+// e^y = 2^n (1 + q). The low bits of t are n + kBiases * kBias, the exponent field of a power of two once they are
+// shifted there. t is undefined for NaN, q is NaN then. |y| must be below 2^(mantissa bits).
+template <class E, int kBiases>
+constexpr E exp_magic = ExpConstants<E>::kMagic + kBiases * ExpConstants<E>::kBias;
+template <int kBiases, class V>
 FUSEDRNN_FN void exp_parts(V y, V& q, V& t) {
   using E = typename Lane<V>::Elem;
   using C = ExpConstants<E>;
-  t = y * C::kLog2e + C::kMagic;
-  const V f = t - C::kMagic;
+  t = y * C::kLog2e + exp_magic<E, kBiases>;
+  const V f = t - exp_magic<E, kBiases>;
   V r = y - f * C::kLn2Hi;
   r = r - f * C::kLn2Lo;
   q = exp_polynomial(r, E{}) * (r * r) + r;
 }
 
-// 2^n, for n within the normal exponents.
+// The power of two whose exponent field is the low bits of e, as many as there are; the others are dropped.
 template <class V>
-FUSEDRNN_FN V power_of_two(typename Lane<V>::Int n) {
-  using C = ExpConstants<typename Lane<V>::Elem>;
-  return from_bits<V>((n + C::kBias) << C::kMantissa);
+FUSEDRNN_FN V power_of_two(typename Lane<V>::Int e) {
+  return from_bits<V>(e << ExpConstants<typename Lane<V>::Elem>::kMantissa);
 }
 
-// 2^n x with t = n + kMagic, rounded once where the result is subnormal and infinite where it is too large. Two factors
-// carry the scale, since 2^n alone may be out of range; AVX-512 has an instruction.
+// 2^n (1 + q), t with two biases: rounded once where the result is subnormal and infinite where it is too large. Two
+// factors carry the scale, since 2^n alone may be out of range; AVX-512 has an instruction.
 template <class V>
-FUSEDRNN_FN V scale(V x, V t) {
-  using C = ExpConstants<typename Lane<V>::Elem>;
-  const typename Lane<V>::Int n = to_bits(t) - to_bits(splat<V>(C::kMagic)), half = n >> 1;
-  return x * power_of_two<V>(half) * power_of_two<V>(n - half);
+FUSEDRNN_FN V scale_up(V q, V t) {
+  const typename Lane<V>::Int e = to_bits(t), half = e >> 1;
+  const V s = power_of_two<V>(half);
+  return (s * q + s) * power_of_two<V>(e - half);
 }
 #if defined(__AVX512F__) && !defined(__CUDACC__)
-FUSEDRNN_FN __m512 scale(__m512 x, __m512 t) {
-  return _mm512_maskz_scalef_ps(0xffff, x, t - ExpConstants<float>::kMagic);
+FUSEDRNN_FN __m512 scale_up(__m512 q, __m512 t) {
+  return _mm512_maskz_scalef_ps(0xffff, q + splat<__m512>(1), t - exp_magic<float, 2>);
 }
-FUSEDRNN_FN __m512d scale(__m512d x, __m512d t) {
-  return _mm512_maskz_scalef_pd(0xff, x, t - ExpConstants<double>::kMagic);
+FUSEDRNN_FN __m512d scale_up(__m512d q, __m512d t) {
+  return _mm512_maskz_scalef_pd(0xff, q + splat<__m512d>(1), t - exp_magic<double, 2>);
 }
 #endif
 
@@ -159,8 +196,8 @@ FUSEDRNN_FN __m512d scale(__m512d x, __m512d t) {
 template <class V>
 FUSEDRNN_FN V exp_clamped(V y) {
   V q, t;
-  exp_parts(y, q, t);
-  return scale(q + splat<V>(1), t);
+  exp_parts<2>(y, q, t);
+  return scale_up(q, t);
 }
 
 #if defined(__CUDACC__)
@@ -177,10 +214,7 @@ FUSEDRNN_FN V exp(V x) {
   return device_exp(x);
 #else
   using C = ExpConstants<typename Lane<V>::Elem>;
-  // Comparisons are written so that a NaN keeps the argument.
-  V y = x < splat<V>(C::kLow) ? splat<V>(C::kLow) : x;
-  y = y > splat<V>(C::kHigh) ? splat<V>(C::kHigh) : y;
-  return exp_clamped(y);
+  return exp_clamped(at_most(at_least(x, splat<V>(C::kLow)), splat<V>(C::kHigh)));
 #endif
 }
 
@@ -197,13 +231,10 @@ FUSEDRNN_FN V sigmoid(V x) {
   const V e = device_exp(x < V{} ? x : -x);
 #else
   using C = ExpConstants<typename Lane<V>::Elem>;
-  V z = from_bits<V>(to_bits(x) | C::kSign);
-  z = z < splat<V>(C::kLow) ? splat<V>(C::kLow) : z;
-  const V e = exp_clamped(z);
+  const V e = exp_clamped(at_least(from_bits<V>(to_bits(x) | C::kSign), splat<V>(C::kLow)));
 #endif
   const V one = splat<V>(1);
-  const V numerator = x < V{} ? e : one;
-  return numerator / (e + one);
+  return where_negative(x, e, one) / (e + one);
 }
 
 // m / (m + 2) with m = exp(2|x|) - 1, which keeps its relative precision near 0.
@@ -213,11 +244,9 @@ FUSEDRNN_FN V tanh(V x) {
   return device_tanh(x);
 #else
   using C = ExpConstants<typename Lane<V>::Elem>;
-  V y = abs(x) * splat<V>(2);
-  y = y > splat<V>(C::kTanhOne * 2) ? splat<V>(C::kTanhOne * 2) : y;
   V q, t;
-  exp_parts(y, q, t);
-  const V s = scale(splat<V>(1), t);
+  exp_parts<1>(at_most(abs(x) * splat<V>(2), splat<V>(C::kTanhOne * 2)), q, t);
+  const V s = power_of_two<V>(to_bits(t));
   const V m = s * q + (s - splat<V>(1));
   const V r = m / (m + splat<V>(2));
   return from_bits<V>(to_bits(r) | (to_bits(x) & C::kSign));
@@ -227,7 +256,7 @@ FUSEDRNN_FN V tanh(V x) {
 // max(x, 0) that lets NaN through, as torch.relu does.
 template <class V>
 FUSEDRNN_FN V relu(V x) {
-  return x < V{} ? V{} : x;
+  return select(x < V{}, V{}, x);
 }
 
 }  // namespace fusedrnn::cells

@@ -22,6 +22,7 @@ struct Backward {
   const Tiles<T>& tile;
   const int64_t gate_cells;  // cells of the gradients of one gate: n.H / elements
   const Split split;
+  const bool ahead;
   const Panels units, outs, inputs;  // of the H units, the P outputs and the I inputs
   Schedule rows;
   int64_t chunk_rows, chunk_steps;  // bounds of a chunk
@@ -55,6 +56,7 @@ struct Backward {
         tile(tiles_of<T>(elements)),
         gate_cells(n.H / elements),
         split(s),
+        ahead(asks_ahead<T>(n, 1 + S + ops.has_cell)),
         units(ceil_div(n.H, L), kMaxColumns, s.parts),
         outs(ceil_div(n.P, L), kMaxColumns, s.parts),
         inputs(ceil_div(n.I, L), kMaxColumns, 1),

@@ -14,7 +14,7 @@ FUSEDRNN_INLINE void Backward<T>::product(Own& o, const RowView<const T>& left, 
     const Panel q = outs.at(i);
     const int64_t j = q.block * L, width = min64(q.blocks * L, n.P - j);
     multiply_panel(
-        tile, left, first, count, packed_hh + j * G * gate_cells, q.blocks, K, o.wait, [](int64_t, int) {},
+        tile, left, first, count, packed_hh + j * G * gate_cells, q.blocks, kMaxColumns, K, o.wait, [](int64_t, int) {},
         [&](const T* sums, int64_t r0, int m) __attribute__((always_inline)) {
           for (int64_t r = r0; r < r0 + m; r++, sums += q.blocks * L) f(sums, r, j, width);
         });
@@ -140,9 +140,9 @@ void Backward<T>::step(Own& o, int d, int g, int part, int64_t s, int64_t s0) {
     const Panel q = units.at(s & 1 ? range.begin + range.end - 1 - i : i);
     const int64_t j = q.block * L, width = q.blocks * L * int64_t(sizeof(T));
     multiply_panel(
-        project ? tiles<T>() : tile, left, first, count, weights + j * whole_K, q.blocks, K, o.wait,
+        project ? tiles<T>() : tile, left, first, count, weights + j * whole_K, q.blocks, kMaxColumns, K, o.wait,
         [&](int64_t r0, int m) __attribute__((always_inline)) {
-          for (int64_t r = r0; r < r0 + m; r++) {
+          for (int64_t r = r0; ahead && r < r0 + m; r++) {
             if (S > 0) prefetch(f.saved.at(r) + j * S, width * S, false);
             if (ops.reads_h) prefetch(f.h.at(r) + j, width, false);
             if (ops.has_cell) prefetch(f.c.at(r) + j, width, false);

@@ -10,26 +10,28 @@ namespace {
 
 constexpr int at_least_one(int n) { return n > 0 ? n : 1; }
 
-// One block of units of one row. lanes: Whole, or Part for the last block of an H that is no multiple of kLanes.
+// Blocks of one row, from `block` on: one (Whole), two (Twice), or the last one of an H that is no multiple of kLanes
+// (Part). width: units of each.
 template <class Cell, class T, class Lanes>
 FUSEDRNN_INLINE void forward_block(const ForwardStep<T>& s, Lanes lanes, int64_t width, int64_t block, const T* acc,
                                    const T* x, const T* h_prev, const T* c_prev, T* h, T* c, T* saved) {
-  constexpr int G = Cell::G, L = kLanes<T>;
-  using V = Vec<T>;
+  constexpr int G = Cell::G, S = Cell::S, L = kLanes<T>;
+  using V = typename Lanes::template Value<T>;
   const int64_t j = block * L;
-  V a[G], xs[G], out[at_least_one(Cell::S)], hn, cn{}, hp{}, cp{};
+  V a[G], xs[G], out[at_least_one(S)], hn, cn{}, hp{}, cp{};
   FUSEDRNN_UNROLL
   for (int g = 0; g < G; g++) {
-    a[g] = load(acc + g * L);
-    if (Cell::h_bias_apart(g)) a[g] += load(s.h_bias + (block * G + g) * L);
-    xs[g] = load(x + (block * G + g) * L);
+    const int64_t at = (block * G + g) * L;
+    a[g] = lanes.padded(acc + g * L, G * L);
+    if (Cell::h_bias_apart(g)) a[g] = a[g] + lanes.padded(s.h_bias + at, G * L);
+    xs[g] = lanes.padded(x + at, G * L);
   }
   if constexpr (Cell::reads_h_prev) hp = lanes.get(h_prev + j);
   if constexpr (Cell::has_cell) cp = lanes.get(c_prev + j);
   Cell::forward(xs, a, hp, cp, hn, cn, out);
   if (saved) {
     FUSEDRNN_UNROLL
-    for (int k = 0; k < Cell::S; k++) lanes.put(saved + j * Cell::S + k * width, out[k]);
+    for (int k = 0; k < S; k++) lanes.put(saved + j * S + k * width, out[k], S * L);
   }
   if constexpr (Cell::has_cell) lanes.put(c + j, cn);
   lanes.put(h + j, round_to(s.storage, hn));
@@ -38,7 +40,7 @@ FUSEDRNN_INLINE void forward_block(const ForwardStep<T>& s, Lanes lanes, int64_t
 template <class Cell, class T>
 void forward_tile(const ForwardStep<T>& s, const T* acc, int64_t first, int64_t count, Panel panel) {
   constexpr int G = Cell::G, L = kLanes<T>;
-  const int64_t whole = s.H / L, rest = s.H % L;
+  const int64_t whole = s.H / L, rest = s.H % L, end = panel.block + panel.blocks;
   for (int64_t r = first; r < first + count; r++) {
     const T* x = s.x.at(r);
     const T* h_prev = Cell::reads_h_prev ? s.h_prev.at(r) : nullptr;
@@ -46,8 +48,12 @@ void forward_tile(const ForwardStep<T>& s, const T* acc, int64_t first, int64_t 
     T* h = s.h.at(r);
     T* c = Cell::has_cell ? s.c.at(r) : nullptr;
     T* saved = Cell::S > 0 && s.saved.base ? s.saved.at(r) : nullptr;
-    for (int u = 0; u < panel.blocks; u++, acc += G * L) {
-      const int64_t block = panel.block + u;
+    int64_t block = panel.block;
+    // Where there is one gate, its chain is short and a second one only costs registers.
+    if (G > 1)
+      for (; block + 2 <= min64(end, whole); block += 2, acc += 2 * G * L)
+        forward_block<Cell, T>(s, Twice{}, L, block, acc, x, h_prev, c_prev, h, c, saved);
+    for (; block < end; block++, acc += G * L) {
       if (block < whole)
         forward_block<Cell, T>(s, Whole{}, L, block, acc, x, h_prev, c_prev, h, c, saved);
       else
@@ -64,21 +70,37 @@ struct BackwardRow {
   bool d_is_bf16;
 };
 
+// The gradients d of a block to p.d: element j of each of the N runs of H.
+template <class T, int N, class Lanes, class V>
+FUSEDRNN_INLINE void put_gradients(const BackwardRow<T>& p, int64_t H, Lanes lanes, int64_t width, int64_t j,
+                                   const V (&d)[N]) {
+  if constexpr (sizeof(T) == 4)
+    if (p.d_is_bf16) {
+      uint16_t* to = reinterpret_cast<uint16_t*>(p.d) + j;
+      FUSEDRNN_UNROLL
+      for (int k = 0; k < N; k++) put_bf16(to + k * H, d[k], width);
+      return;
+    }
+  FUSEDRNN_UNROLL
+  for (int k = 0; k < N; k++) lanes.put(p.d + k * H + j, d[k]);
+}
+
 template <class Cell, class T, class Lanes>
 FUSEDRNN_INLINE void backward_block(const BackwardRow<T>& p, int64_t H, Lanes lanes, int64_t width, int64_t block,
                                     const T* acc) {
-  using V = Vec<T>;
-  const int64_t j = block * kLanes<T>;
-  V saved[at_least_one(Cell::S)], d[Cell::N], h{}, hp{}, c{}, cp{}, carry_c{}, carry_h{};
-  V dh = load(acc);
-  if (p.dy) dh += lanes.get(p.dy + j);
-  if (p.dy_more) dh += lanes.get(p.dy_more + j);
+  constexpr int S = Cell::S, L = kLanes<T>;
+  using V = typename Lanes::template Value<T>;
+  const int64_t j = block * L;
+  V saved[at_least_one(S)], d[Cell::N], h{}, hp{}, c{}, cp{}, carry_c{}, carry_h{};
+  V dh = lanes.padded(acc, L);
+  if (p.dy) dh = dh + lanes.get(p.dy + j);
+  if (p.dy_more) dh = dh + lanes.get(p.dy_more + j);
   FUSEDRNN_UNROLL
-  for (int k = 0; k < Cell::S; k++) saved[k] = lanes.get(p.saved + j * Cell::S + k * width);
-  if constexpr (Cell::S == 0) h = lanes.get(p.h + j);
+  for (int k = 0; k < S; k++) saved[k] = lanes.get(p.saved + j * S + k * width, S * L);
+  if constexpr (S == 0) h = lanes.get(p.h + j);
   if constexpr (Cell::reads_h_prev) {
     hp = lanes.get(p.h_prev + j);
-    dh += lanes.get(p.carry_h_in + j);
+    dh = dh + lanes.get(p.carry_h_in + j);
   }
   if constexpr (Cell::has_cell) {
     c = lanes.get(p.c + j);
@@ -86,16 +108,7 @@ FUSEDRNN_INLINE void backward_block(const BackwardRow<T>& p, int64_t H, Lanes la
     carry_c = lanes.get(p.carry_c_in + j);
   }
   Cell::backward(saved, h, hp, c, cp, dh, carry_c, carry_h, d);
-  if constexpr (sizeof(T) == 4)
-    if (p.d_is_bf16) {
-      uint16_t* to = reinterpret_cast<uint16_t*>(p.d) + j;
-      FUSEDRNN_UNROLL
-      for (int k = 0; k < Cell::N; k++) store_half(to + k * H, narrow(bf16_bits(d[k])), width);
-    }
-  if (!p.d_is_bf16) {
-    FUSEDRNN_UNROLL
-    for (int k = 0; k < Cell::N; k++) lanes.put(p.d + k * H + j, d[k]);
-  }
+  put_gradients(p, H, lanes, width, j, d);
   if constexpr (Cell::has_cell) lanes.put(p.carry_c_out + j, carry_c);
   if constexpr (Cell::reads_h_prev) lanes.put(p.carry_h_out + j, carry_h);
 }
@@ -103,7 +116,7 @@ FUSEDRNN_INLINE void backward_block(const BackwardRow<T>& p, int64_t H, Lanes la
 template <class Cell, class T>
 void backward_tile(const BackwardStep<T>& s, const T* acc, int64_t first, int64_t count, Panel panel) {
   constexpr int L = kLanes<T>;
-  const int64_t whole = s.H / L, rest = s.H % L;
+  const int64_t whole = s.H / L, rest = s.H % L, end = panel.block + panel.blocks;
   for (int64_t r = first; r < first + count; r++) {
     BackwardRow<T> p = {};
     if (Cell::S > 0) p.saved = s.saved.at(r);
@@ -123,8 +136,10 @@ void backward_tile(const BackwardStep<T>& s, const T* acc, int64_t first, int64_
     if (s.dy_more.base || s.dy_more.table) p.dy_more = s.dy_more.at(r);
     p.d = s.d.at(r);
     p.d_is_bf16 = s.d_is_bf16;
-    for (int u = 0; u < panel.blocks; u++, acc += L) {
-      const int64_t block = panel.block + u;
+    int64_t block = panel.block;
+    for (; block + 2 <= min64(end, whole); block += 2, acc += 2 * L)
+      backward_block<Cell, T>(p, s.H, Twice{}, L, block, acc);
+    for (; block < end; block++, acc += L) {
       if (block < whole)
         backward_block<Cell, T>(p, s.H, Whole{}, L, block, acc);
       else

@@ -65,6 +65,10 @@ FUSEDRNN_INLINE VecF round_to(DType storage, VecF x) {
   return x;
 }
 FUSEDRNN_INLINE Vec<double> round_to(DType, Vec<double> x) { return x; }
+template <class V>
+FUSEDRNN_INLINE cells::Pair<V> round_to(DType storage, cells::Pair<V> x) {
+  return {round_to(storage, x.a), round_to(storage, x.b)};
+}
 
 // `count` half-width numbers, 0 < count <= kLanes<float>; the other lanes read as 0.
 FUSEDRNN_INLINE VecHalf load_half(const uint16_t* p, int64_t count) {
@@ -81,6 +85,14 @@ FUSEDRNN_INLINE void store_half(uint16_t* p, VecHalf v, int64_t count) {
   uint16_t b[kLanes<float>];
   *reinterpret_cast<VecHalfLoose*>(b) = v;
   __builtin_memcpy(p, b, count * sizeof(uint16_t));
+}
+
+FUSEDRNN_INLINE void put_bf16(uint16_t* p, VecF x, int64_t count) {
+  store_half(p, __builtin_convertvector(bf16_bits(x), VecHalf), count);
+}
+FUSEDRNN_INLINE void put_bf16(uint16_t* p, cells::Pair<VecF> x, int64_t) {
+  put_bf16(p, x.a, kLanes<float>);
+  put_bf16(p + kLanes<float>, x.b, kLanes<float>);
 }
 
 FUSEDRNN_INLINE VecU widen(VecHalf h) { return __builtin_convertvector(h, VecU); }

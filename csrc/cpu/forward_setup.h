@@ -29,7 +29,7 @@ void Forward<T>::take_scratch(Arena& arena, int64_t group) {
   h_ring = half ? arena.take<T>(2 * n.B * n.P) : nullptr;
   for (int i = 0; i < split.threads(); i++) {
     Own& o = own[i];
-    o.wait = arena.take<T>(max64(group, kMaxRows) * kMaxColumns * L);
+    o.wait = arena.take<T>(max64(group, kMaxRows) * kPanelVectors * L);
     o.h_prev = arena.take<const T*>(n.B);
     o.left = arena.take<const T*>(n.B);
     o.c_prev = arena.take<const T*>(n.B);
@@ -76,14 +76,14 @@ void Forward<T>::pack(int d, int i, int m) {
   const Range r = share(panels.count, i, m);
   for (int64_t p = r.begin; p < r.end; p++) {
     const Panel q = panels.at(p);
-    if (n.T > 1 || a.h0) pack_gates(hh, G, n.H, KP, q, packed_hh + q.block * G * L * KP);
-    if (packed_ih) pack_gates(ih, G, n.H, KI, q, packed_ih + q.block * G * L * KI);
+    if (n.T > 1 || a.h0) pack_gates(hh, G, n.H, KP, q, layout.columns, packed_hh + q.block * G * L * KP);
+    if (packed_ih) pack_gates(ih, G, n.H, KI, q, layout.columns, packed_ih + q.block * G * L * KI);
   }
   if (project) {
     const Range o = share(out_panels.count, i, m);
     for (int64_t p = o.begin; p < o.end; p++) {
       const Panel q = out_panels.at(p);
-      pack_gates(wide(w.hr, w_hr), 1, n.P, n.H, q, packed_hr + q.block * L * n.H);
+      pack_gates(wide(w.hr, w_hr), 1, n.P, n.H, q, kMaxColumns, packed_hr + q.block * L * n.H);
     }
   }
   if (i == 0) {
@@ -139,12 +139,14 @@ void Forward<T>::project_input(Own& o, int d, int g, Range units, int64_t s0, in
   const int64_t runs = ceil_div(KI, kLongestRun);
   for (int64_t p = units.begin; p < units.end; p++) {
     const Panel q = panels.at(p);
-    const int64_t width = int64_t(q.blocks) * G * L, column = q.block * G * L;
-    for (int64_t i = 0; i < runs; i++) {
-      const int64_t k = KI * i / runs, length = KI * (i + 1) / runs - k;
-      rows_times_panel(tile, o.a_list, k, o.c_list, column, count, packed_ih + column * KI + k * width, q.blocks * G,
-                       length, width, i == 0 ? x_bias + column : nullptr, i > 0, o.wait);
-    }
+    each_strip(q.blocks * G, layout.columns, [&](int v, int vectors) {
+      const int64_t width = vectors * L, column = (q.block * G + v) * L;
+      for (int64_t i = 0; i < runs; i++) {
+        const int64_t k = KI * i / runs, length = KI * (i + 1) / runs - k;
+        rows_times_panel(tile, o.a_list, k, o.c_list, column, count, packed_ih + column * KI + k * width, vectors,
+                         length, width, i == 0 ? x_bias + column : nullptr, i > 0, o.wait);
+      }
+    });
   }
 }
 

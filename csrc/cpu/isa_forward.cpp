@@ -81,9 +81,9 @@ void Forward<T>::step(Own& o, int d, int g, Range units, int64_t s, int64_t s0) 
     const Panel q = panels.at(s & 1 ? units.begin + units.end - 1 - i : i);
     const int64_t j = q.block * L, column = j * G, width = q.blocks * L * int64_t(sizeof(T));
     multiply_panel(
-        tile, left, first, count, packed_hh + column * KP, q.blocks * G, K, o.wait,
+        tile, left, first, count, packed_hh + column * KP, q.blocks * G, layout.columns, K, o.wait,
         [&](int64_t r0, int m) __attribute__((always_inline)) {
-          for (int64_t r = r0; r < r0 + m; r++) {
+          for (int64_t r = r0; ahead && r < r0 + m; r++) {
             prefetch(f.x.at(r) + column, width * G, false);
             if (a.gates) prefetch(f.saved.at(r) + j * S, width * S, true);
             if (ops.has_cell) prefetch(f.c_prev.at(r) + j, width, false);
@@ -116,7 +116,7 @@ void Forward<T>::project_output(Own& o, int d, int g, Range outs, int64_t s) {
     const Panel q = out_panels.at(i);
     const int64_t j = q.block * L, width = min64(q.blocks * L, n.P - j);
     multiply_panel(
-        tiles<T>(), hidden, first, count, packed_hr + j * n.H, q.blocks, n.H, o.wait,
+        tiles<T>(), hidden, first, count, packed_hr + j * n.H, q.blocks, kMaxColumns, n.H, o.wait,
         [](int64_t, int) __attribute__((always_inline)) {},
         [&](const T* sums, int64_t r0, int m) __attribute__((always_inline)) {
           for (int64_t r = r0; r < r0 + m; r++, sums += q.blocks * L) {

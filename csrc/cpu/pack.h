@@ -77,9 +77,13 @@ FUSEDRNN_INLINE void pack_panels(Row&& row, int64_t K, int64_t n, T* dst, T* sum
         a = line;
       }
       for (int v = 0; v < 3; v++) s[v] += load(a + v * L);
+      // Four numbers are one move, three are two: what is one too many the next row overwrites.
+      constexpr int kMoved = kPanelRows == 3 ? 4 : kPanelRows;
       T* q = dst + (m / kPanelRows * K + k) * kPanelRows;
-      for (int i = 0; i < panels; i++, q += K * kPanelRows)
-        __builtin_memcpy(q, a + i * kPanelRows, kPanelRows * sizeof(T));
+      int i = 0;
+      if (k + 1 < K)
+        for (; i + 1 < panels; i++, q += K * kPanelRows) __builtin_memcpy(q, a + i * kPanelRows, kMoved * sizeof(T));
+      for (; i < panels; i++, q += K * kPanelRows) __builtin_memcpy(q, a + i * kPanelRows, kPanelRows * sizeof(T));
     }
     if (sum)
       for (int64_t i = 0; i < width; i++) sum[m + i] = s[i / L][i % L];

@@ -36,27 +36,40 @@ FUSEDRNN_INLINE Range share(int64_t total, int64_t i, int64_t n, int64_t unit = 
 // Longest run of k for which a panel is sure to stay in the private cache while the rows pass.
 constexpr int64_t kLongestRun = 1024;
 
+// A panel of nv vectors is multiplied in strips of at most `columns` of them, and stored strip by strip: f(first
+// vector, vectors) for each. A strip of K rows begins at its first vector * K * L.
+template <class F>
+FUSEDRNN_INLINE void each_strip(int nv, int columns, F&& f) {
+  for (int v = 0; v < nv; v += columns) f(v, nv - v < columns ? nv - v : columns);
+}
+
 // A panel of weights times rows first .. first+count-1 of `a`, tile by tile: f(tile's products, first row, rows) gets
-// [rows][nv * L]. before(first row, rows) runs before each tile is multiplied. Long sums are cut into runs of k, the
-// partial sums wait in `wait` [count][kMaxColumns * L].
+// [rows][nv * L]. before(first row, rows) runs before the tile that completes these rows is multiplied. Long sums are
+// cut into runs of k; sums that are not complete wait in `wait` [count][nv * L].
 template <class T, class Before, class F>
 FUSEDRNN_INLINE void multiply_panel(const Tiles<T>& tile, const RowView<const T>& a, int64_t first, int64_t count,
-                                    const T* w, int nv, int64_t K, T* wait, Before&& before, F&& f) {
-  const int64_t width = nv * kLanes<T>;
-  const int64_t runs = max64(1, ceil_div(K, kLongestRun));
+                                    const T* w, int nv, int columns, int64_t K, T* wait, Before&& before, F&& f) {
+  constexpr int L = kLanes<T>;
+  const int most = max_rows(nv < columns ? nv : columns);
+  const int64_t width = nv * L, runs = max64(1, ceil_div(K, kLongestRun));
+  const bool once = runs == 1 && nv <= columns;
   for (int64_t i = 0; i < runs; i++) {
     const int64_t k = K * i / runs, length = K * (i + 1) / runs - k;
-    split_rows(count, max_rows(nv), [&](int64_t r, int rows) __attribute__((always_inline)) {
-      const T* row[kMaxRows];
-      T* c[kMaxRows];
-      T* sums = runs > 1 ? wait + r * width : wait;
-      for (int m = 0; m < rows; m++) {
-        row[m] = length > 0 ? a.at(first + r + m) + k : nullptr;
-        c[m] = sums + m * width;
-      }
-      if (i == runs - 1) before(first + r, rows);
-      tile.rows[nv - 1][rows - 1](row, w + k * width, length, c, nullptr, i > 0);
-      if (i == runs - 1) f(sums, first + r, rows);
+    each_strip(nv, columns, [&](int v, int vectors) __attribute__((always_inline)) {
+      const bool last = i == runs - 1 && v + vectors == nv;
+      const T* strip = w + (v * K + k * vectors) * L;
+      split_rows(count, most, [&](int64_t r, int rows) __attribute__((always_inline)) {
+        const T* row[kMaxRows];
+        T* c[kMaxRows];
+        T* sums = once ? wait : wait + r * width;
+        for (int m = 0; m < rows; m++) {
+          row[m] = length > 0 ? a.at(first + r + m) + k : nullptr;
+          c[m] = sums + m * width + v * L;
+        }
+        if (last) before(first + r, rows);
+        tile.rows[vectors - 1][rows - 1](row, strip, length, c, nullptr, i > 0);
+        if (last) f(sums, first + r, rows);
+      });
     });
   }
 }
@@ -86,16 +99,26 @@ FUSEDRNN_INLINE void rows_times_panel(const Tiles<T>& tile, const T* const* a, i
   });
 }
 
-// Packs the transpose of gate-major weights w [G*H, K] for one panel of unit blocks: dst [K][block][gate][lane].
+// Packs the transpose of gate-major weights w [G*H, K] for one panel of unit blocks, strip by strip: vector u * G + g
+// is gate g of block u.
 template <class T>
-void pack_gates(const T* w, int G, int64_t H, int64_t K, Panel panel, T* dst) {
+void pack_gates(const T* w, int G, int64_t H, int64_t K, Panel panel, int columns, T* dst) {
   constexpr int L = kLanes<T>;
-  const int64_t stride = int64_t(panel.blocks) * G * L;
-  for (int u = 0; u < panel.blocks; u++) {
-    const int64_t j = (panel.block + u) * L;
-    for (int g = 0; g < G; g++)
-      pack_transposed(w + (g * H + j) * K, K, K, min64(L, H - j), dst + (u * G + g) * L, stride);
-  }
+  each_strip(panel.blocks * G, columns, [&](int first, int vectors) {
+    for (int v = first; v < first + vectors; v++) {
+      const int64_t j = (panel.block + v / G) * L;
+      pack_transposed(w + (v % G * H + j) * K, K, K, min64(L, H - j), dst + (first * K + v - first) * L, vectors * L);
+    }
+  });
+}
+
+// Whether a step asks for its rows of the states before it multiplies, `arrays` of them: where they are too many to
+// stay in the caches and lie too far apart to be fetched unasked. Elsewhere the asking costs more than it brings
+// (measured with AVX2: 2 to 4 % at H = 64).
+template <class T>
+FUSEDRNN_INLINE bool asks_ahead(const Dims& n, int64_t arrays) {
+  const int64_t row = n.H * int64_t(sizeof(T));
+  return row > 256 && n.T * n.B * row * arrays > (int64_t(4) << 20);
 }
 
 FUSEDRNN_INLINE void prefetch(const void* p, int64_t bytes, bool write) {

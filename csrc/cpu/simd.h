@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "../cells/math.h"
+#include "../cells/pair.h"
 
 #if defined(__AVX__)
 #include <immintrin.h>
@@ -101,26 +101,57 @@ FUSEDRNN_INLINE void store_part(double* p, Vec<double> v, int64_t n) {
 #endif
 }
 
-// Access to a whole vector, or to its first n lanes.
+// Access to a block of units: a whole vector, its first n lanes, or two blocks at once, the second one `apart` elements
+// behind the first.
 struct Whole {
   template <class T>
-  FUSEDRNN_INLINE Vec<T> get(const T* p) const {
+  using Value = Vec<T>;
+  template <class T>
+  FUSEDRNN_INLINE Vec<T> get(const T* p, int64_t = 0) const {
+    return load(p);
+  }
+  // Of memory that holds whole vectors also where the block has fewer units.
+  template <class T>
+  FUSEDRNN_INLINE Vec<T> padded(const T* p, int64_t = 0) const {
     return load(p);
   }
   template <class T>
-  FUSEDRNN_INLINE void put(T* p, Vec<T> v) const {
+  FUSEDRNN_INLINE void put(T* p, Vec<T> v, int64_t = 0) const {
     store(p, v);
   }
 };
 struct Part {
   int64_t n;
   template <class T>
-  FUSEDRNN_INLINE Vec<T> get(const T* p) const {
+  using Value = Vec<T>;
+  template <class T>
+  FUSEDRNN_INLINE Vec<T> get(const T* p, int64_t = 0) const {
     return load_part(p, n);
   }
   template <class T>
-  FUSEDRNN_INLINE void put(T* p, Vec<T> v) const {
+  FUSEDRNN_INLINE Vec<T> padded(const T* p, int64_t = 0) const {
+    return load(p);
+  }
+  template <class T>
+  FUSEDRNN_INLINE void put(T* p, Vec<T> v, int64_t = 0) const {
     store_part(p, v, n);
+  }
+};
+struct Twice {
+  template <class T>
+  using Value = cells::Pair<Vec<T>>;
+  template <class T>
+  FUSEDRNN_INLINE Value<T> get(const T* p, int64_t apart = kLanes<T>) const {
+    return {load(p), load(p + apart)};
+  }
+  template <class T>
+  FUSEDRNN_INLINE Value<T> padded(const T* p, int64_t apart) const {
+    return get(p, apart);
+  }
+  template <class T>
+  FUSEDRNN_INLINE void put(T* p, Value<T> v, int64_t apart = kLanes<T>) const {
+    store(p, v.a);
+    store(p + apart, v.b);
   }
 };
 

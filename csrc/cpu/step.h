@@ -18,8 +18,9 @@ struct RowView {
   }
 };
 
-// H units are cut into blocks of kLanes (the last one may be narrower), blocks into panels of at most kMaxColumns
-// vectors.
+// H units are cut into blocks of kLanes (the last one may be narrower), blocks into panels: forward, of kMaxBlocks at
+// most where a unit has several gates; else of kMaxColumns.
+constexpr int kMaxBlocks = 2;
 struct Panel {
   int64_t block;  // first block
   int blocks;

@@ -42,7 +42,7 @@ constexpr int max_rows(int nv) {
   return nv >= 4 ? 3 : nv == 3 ? 4 : nv == 2 ? 6 : 8;
 #endif
 }
-constexpr int kPanelRows = max_rows(4);
+constexpr int kPanelRows = max_rows(kMaxColumns);
 
 template <class T>
 FUSEDRNN_INLINE const Tiles<T>& tiles() {

@@ -10,8 +10,11 @@
 int main(int count, char** arguments) {
   std::printf("instruction set %s\n", fusedrnn::cpu::kernels().isa);
   test_math_baseline();
-  test_math_v3();
-  test_math_v4();
+#if defined(__x86_64__)
+  // Asked here, since the functions themselves may use the instructions from their first line on.
+  if (__builtin_cpu_supports("x86-64-v3")) test_math_v3();
+  if (__builtin_cpu_supports("x86-64-v4")) test_math_v4();
+#endif
   if (count > 1 && std::strcmp(arguments[1], "math") == 0) return check::summary();
   test_conversions();
   test_pools();

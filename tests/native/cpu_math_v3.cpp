@@ -13,9 +13,5 @@
 constexpr int kBytes = 32;
 #include "cpu_math_scan.h"
 
-void test_math_v3() {
-  if (__builtin_cpu_supports("x86-64-v3")) scan_all();
-}
-#else
-void test_math_v3() {}
+void test_math_v3() { scan_all(); }
 #endif

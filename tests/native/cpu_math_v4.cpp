@@ -13,9 +13,5 @@
 constexpr int kBytes = 64;
 #include "cpu_math_scan.h"
 
-void test_math_v4() {
-  if (__builtin_cpu_supports("x86-64-v4")) scan_all();
-}
-#else
-void test_math_v4() {}
+void test_math_v4() { scan_all(); }
 #endif

@@ -7,7 +7,8 @@ void test_pools();
 void test_generate();
 void team_under_sleepers();
 void team_hopes_again();
-// The functions of csrc/cells/math.h as each instruction set compiles them. Skipped where the machine lacks it.
+// The functions of csrc/cells/math.h as each instruction set compiles them. Only for a machine that has
+// it.
 void test_math_baseline();
 void test_math_v3();
 void test_math_v4();
