@@ -24,12 +24,15 @@ from fusedrnn._vmap import each, fold, unfold
 from fusedrnn.reference import CELLS
 
 _Grads = tuple["Tensor | None", ...]
+_NOTHING = (None, None, None, None)  # kept where backward runs the forward pass again
 
 
 class Layer(Function):
-    """``(x, h0, c0, lengths, resets, cell, directions, tf32, recompute, *weights) -> (y, h_n, c_n)``.
+    """``(x, h0, c0, lengths, resets, settings, *weights) -> (y, h_n, c_n)``.
 
-    ``recompute``: backward runs the forward pass again in place of keeping what it leaves.
+    ``settings`` are ``(cell, directions, tf32, recompute)``, in one argument because autograd takes
+    time for each. ``recompute``: backward runs the forward pass again in place of keeping what it
+    leaves.
     """
 
     @staticmethod
@@ -40,16 +43,14 @@ class Layer(Function):
         c0: Tensor | None,
         lengths: Tensor | None,
         resets: Tensor | None,
-        cell: str,
-        directions: int,
-        tf32: bool,
-        recompute: bool,
+        settings: tuple[str, int, bool, bool],
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        y, h_n, c_n, *saved = _ops.layer_forward(
+        cell, directions, tf32, recompute = settings
+        y, h_n, c_n, gates, cells, hidden = _ops.layer_forward(
             x, h0, c0, weights, lengths, resets, cell, directions, not recompute, tf32
         )
-        kept = [None] * 4 if recompute else [y, *saved]
+        kept = _NOTHING if recompute else (y, gates, cells, hidden)
         ctx.save_for_backward(x, h0, c0, lengths, resets, *kept, *weights)
         ctx.settings = (cell, directions, tf32)
         ctx.set_materialize_grads(False)
@@ -57,15 +58,14 @@ class Layer(Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> _Grads:
-        needs = ctx.needs_input_grad
-        need_dw = any(needs[9:])
-        dx, dh0, dc0, dweights = _backward(ctx, (dy, dh_n, dc_n), needs[0], need_dw)
+        need_dx, need_dh0, need_dc0, _, _, _, *need = ctx.needs_input_grad
+        dx, dh0, dc0, dweights = _backward(ctx, (dy, dh_n, dc_n), need_dx, True in need)
         return (
-            dx if needs[0] else None,
-            dh0 if needs[1] else None,
-            dc0 if needs[2] else None,
-            None, None, None, None, None, None,
-            *(dweights if need_dw else [None] * len(needs[9:])),
+            dx if need_dx else None,
+            dh0 if need_dh0 else None,
+            dc0 if need_dc0 else None,
+            None, None, None,
+            *(dweights if True in need else [None] * len(need)),
         )  # fmt: skip
 
 
@@ -96,7 +96,7 @@ class TransformLayer(Function):
         x, h0, c0, lengths, resets, cell, directions, tf32, recompute, _, *weights = inputs
         y, _, _, *saved = output
         ctx.mark_non_differentiable(*saved)
-        kept = [None] * 4 if recompute else [y, *saved]
+        kept = _NOTHING if recompute else (y, *saved)
         ctx.save_for_backward(x, h0, c0, lengths, resets, *kept, *weights)
         ctx.settings = (cell, directions, tf32)
         ctx.set_materialize_grads(False)
@@ -237,4 +237,7 @@ def _backward(
 def _batched_the_old_way(*grads: Tensor | None) -> bool:
     """Whether ``autograd.grad(is_grads_batched=True)`` is at work, whose vmap knows no functions."""
     batched = torch._C._functorch.is_legacy_batchedtensor
-    return any(g is not None and batched(g) for g in grads)
+    for g in grads:
+        if g is not None and batched(g):
+            return True
+    return False

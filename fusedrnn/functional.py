@@ -178,14 +178,15 @@ def layer(
     Under autocast, for every cell alike, the floating tensors are cast to autocast's dtype, and that
     is the dtype of the outputs. float64 is left alone, as torch's own autocast leaves it.
     """
-    kind = x.device.type
-    if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
-        dtype = torch.get_autocast_dtype(kind)
-        x = _autocast(x, dtype)
-        h0 = None if h0 is None else _autocast(h0, dtype)
-        c0 = None if c0 is None else _autocast(c0, dtype)
-        weights = [_autocast(w, dtype) for w in weights]
-    tf32 = kind == "cuda" and weights[0].dtype == torch.float32 and _tf32_allowed()
+    if torch._C._is_any_autocast_enabled():  # the name of a device costs more than the other checks
+        kind = x.device.type
+        if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+            x = _autocast(x, dtype)
+            h0 = None if h0 is None else _autocast(h0, dtype)
+            c0 = None if c0 is None else _autocast(c0, dtype)
+            weights = [_autocast(w, dtype) for w in weights]
+    tf32 = x.is_cuda and weights[0].dtype == torch.float32 and _tf32_allowed()
     if torch.compiler.is_compiling() and not _transformed():
         return _op(x, h0, c0, weights, lengths, resets, cell, directions, tf32, recompute)
     return route(x, h0, c0, weights, lengths, resets, cell, directions, tf32, recompute)
@@ -221,7 +222,7 @@ def route(
         return y, h_n, c_n
     if torch.is_grad_enabled() and _any_requires_grad(x, h0, c0, weights):
         out: tuple[Tensor, Tensor, Tensor] = _autograd.Layer.apply(  # type: ignore[no-untyped-call]
-            x, h0, c0, lengths, resets, cell, directions, tf32, recompute, *weights
+            x, h0, c0, lengths, resets, (cell, directions, tf32, recompute), *weights
         )
         return out
     return _ops.layer_forward(
