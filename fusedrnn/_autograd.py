@@ -18,21 +18,23 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from fusedrnn import _ops
+from fusedrnn import _C, _ops, _stream
+from fusedrnn._ops import Forward
 from fusedrnn._vjp import LayerVjp
 from fusedrnn._vmap import each, fold, unfold
 from fusedrnn.reference import CELLS
 
 _Grads = tuple["Tensor | None", ...]
+_EMPTY = torch.empty(0, device="cpu")
 _NOTHING = (None, None, None, None)  # kept where backward runs the forward pass again
 
 
 class Layer(Function):
     """``(x, h0, c0, lengths, resets, settings, *weights) -> (y, h_n, c_n)``.
 
-    ``settings`` are ``(cell, directions, tf32, recompute)``, in one argument because autograd takes
-    time for each. ``recompute``: backward runs the forward pass again in place of keeping what it
-    leaves.
+    ``settings`` are ``(cell, directions, tf32, recompute, done)``, in one argument because autograd
+    takes time for each. ``recompute``: backward runs the forward pass again in place of keeping what
+    it leaves. ``done``: the results of the op, if they are there already.
     """
 
     @staticmethod
@@ -43,11 +45,11 @@ class Layer(Function):
         c0: Tensor | None,
         lengths: Tensor | None,
         resets: Tensor | None,
-        settings: tuple[str, int, bool, bool],
+        settings: tuple[str, int, bool, bool, Forward | None],
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        cell, directions, tf32, recompute = settings
-        y, h_n, c_n, gates, cells, hidden = _ops.layer_forward(
+        cell, directions, tf32, recompute, done = settings
+        y, h_n, c_n, gates, cells, hidden = done or _ops.layer_forward(
             x, h0, c0, weights, lengths, resets, cell, directions, not recompute, tf32
         )
         kept = _NOTHING if recompute else (y, gates, cells, hidden)
@@ -58,8 +60,16 @@ class Layer(Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> _Grads:
-        need_dx, need_dh0, need_dc0, _, _, _, *need = ctx.needs_input_grad
-        dx, dh0, dc0, dweights = _backward(ctx, (dy, dh_n, dc_n), need_dx, True in need)
+        needs, saved, (cell, directions, _) = ctx.needs_input_grad, ctx.saved_tensors, ctx.settings
+        if not torch.is_grad_enabled() and _stream.possible():
+            number = _ops.CELLS[cell].number
+            grads = _C.direct_backward(number, directions, needs, saved, dy, dh_n, dc_n)
+            if grads is not None:
+                return grads
+        need_dx, need_dh0, need_dc0, _, _, _, *need = needs
+        dx, dh0, dc0, dweights = _backward(
+            saved, ctx.settings, (dy, dh_n, dc_n), need_dx, True in need
+        )
         return (
             dx if need_dx else None,
             dh0 if need_dh0 else None,
@@ -67,6 +77,26 @@ class Layer(Function):
             None, None, None,
             *(dweights if True in need else [None] * len(need)),
         )  # fmt: skip
+
+
+#: ``Layer.apply`` without its look for tensors that outlived a transform of :mod:`torch.func`.
+_apply = super(Function, Layer).apply
+
+
+def record(
+    done: Forward,
+    x: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    weights: list[Tensor],
+    cell: str,
+    directions: int,
+    recompute: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``y, h_n, c_n`` of a direct call, known to autograd. Such a call takes plain tensors alone."""
+    settings = (cell, directions, False, recompute, done)
+    out: tuple[Tensor, Tensor, Tensor] = _apply(x, h0, c0, None, None, settings, *weights)
+    return out
 
 
 class TransformLayer(Function):
@@ -107,7 +137,10 @@ class TransformLayer(Function):
     ) -> _Grads:
         needs = ctx.needs_input_grad
         need_dw = any(needs[10:])
-        dx, dh0, dc0, dweights = _backward(ctx, (dy, dh_n, dc_n), needs[0], need_dw)
+        saved = ctx.saved_tensors
+        dx, dh0, dc0, dweights = _backward(
+            saved, ctx.settings, (dy, dh_n, dc_n), needs[0], need_dw
+        )
         return (
             dx if needs[0] else None,
             dh0 if needs[1] else None,
@@ -206,14 +239,17 @@ class LayerBackward(Function):
 
 
 def _backward(
-    ctx: Any,
+    saved: tuple[Any, ...],
+    settings: tuple[str, int, bool],
     grads: tuple[Tensor | None, Tensor | None, Tensor | None],
     need_dx: bool,
     need_dw: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Any]:
     """``dx, dh0, dc0, dweights`` by the way that fits who is watching."""
-    x, h0, c0, lengths, resets, y, gates, cells, hidden, *weights = ctx.saved_tensors
-    cell, directions, tf32 = ctx.settings
+    x, h0, c0, lengths, resets, y, gates, cells, hidden, *weights = saved
+    cell, directions, tf32 = settings
+    if y is not None:  # a direct call leaves None for what its cell does not have
+        gates, cells, hidden = (_EMPTY if t is None else t for t in (gates, cells, hidden))
     need_dx = need_dx and x.is_floating_point()
     dy, dh_n, dc_n = grads
     if not CELLS[cell].has_c:

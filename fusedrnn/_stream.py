@@ -13,19 +13,20 @@ from torch.autograd import forward_ad
 
 from fusedrnn import _C
 
-#: Functions that say whether autocast, a tracer, a mode or a transform is at work.
+#: Functions that say whether autocast, a tracer, a mode, a transform or the profiler is at work.
 _WATCHERS = (
     torch._C._is_any_autocast_enabled,
     torch._C._get_tracing_state,
     torch._C._len_torch_dispatch_stack,
     torch._C._len_torch_function_stack,
     torch._C._are_functorch_transforms_active,
+    torch._C._autograd._profiler_enabled,
 )
 
 
 def _set_up() -> bool:
     exchange = getattr(Tensor, "__dlpack_c_exchange_api__", None)
-    return exchange is not None and _C.stream_setup(
+    return exchange is not None and _C.torch_setup(
         exchange, Tensor, nn.Parameter, _WATCHERS,
         torch.empty, torch.empty_like, torch.float32, torch.float64, torch.device("cpu"),
     )  # fmt: skip

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from fusedrnn import _autograd, _checks, _ops, _traced, reference
+from fusedrnn import _C, _autograd, _checks, _ops, _stream, _traced, reference
 
 __all__ = ["elman", "gru", "lstm"]
 
@@ -173,11 +173,19 @@ def layer(
     directions: int,
     recompute: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`route` after autocast, for arguments that were checked.
+    """For arguments that were checked: the direct way where nobody watches, :func:`route` elsewhere.
 
     Under autocast, for every cell alike, the floating tensors are cast to autocast's dtype, and that
     is the dtype of the outputs. float64 is left alone, as torch's own autocast leaves it.
     """
+    if lengths is None and resets is None and _stream.possible():
+        record = torch.is_grad_enabled() and _any_requires_grad(x, h0, c0, weights)
+        save = record and not recompute
+        done = _C.direct_forward(_ops.CELLS[cell].number, directions, save, x, h0, c0, weights)
+        if done is not None:
+            if record:
+                return _autograd.record(done, x, h0, c0, weights, cell, directions, recompute)
+            return done[:3]
     if torch._C._is_any_autocast_enabled():  # the name of a device costs more than the other checks
         kind = x.device.type
         if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
@@ -222,7 +230,7 @@ def route(
         return y, h_n, c_n
     if torch.is_grad_enabled() and _any_requires_grad(x, h0, c0, weights):
         out: tuple[Tensor, Tensor, Tensor] = _autograd.Layer.apply(  # type: ignore[no-untyped-call]
-            x, h0, c0, lengths, resets, (cell, directions, tf32, recompute), *weights
+            x, h0, c0, lengths, resets, (cell, directions, tf32, recompute, None), *weights
         )
         return out
     return _ops.layer_forward(
