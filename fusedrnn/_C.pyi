@@ -91,6 +91,8 @@ def direct_forward(
     x: Any,
     h0: Any,
     c0: Any,
+    lengths: Any,
+    resets: Any,
     weights: list[Any],
 ) -> tuple[Any, Any, Any, Any, Any, Any] | None:
     """What :func:`fusedrnn._ops.layer_forward` returns, None for what of it backward has no use for.

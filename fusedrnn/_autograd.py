@@ -85,17 +85,20 @@ _apply = super(Function, Layer).apply
 
 def record(
     done: Forward,
-    x: Tensor,
-    h0: Tensor | None,
-    c0: Tensor | None,
+    data: tuple[Tensor | None, ...],
     weights: list[Tensor],
     cell: str,
     directions: int,
     recompute: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """``y, h_n, c_n`` of a direct call, known to autograd. Such a call takes plain tensors alone."""
+    """``y, h_n, c_n`` of a direct call, known to autograd.
+
+    Args:
+        done: what the call returned. It takes plain tensors alone, so ``_apply`` is right.
+        data: ``x, h0, c0, lengths, resets``.
+    """
     settings = (cell, directions, False, recompute, done)
-    out: tuple[Tensor, Tensor, Tensor] = _apply(x, h0, c0, None, None, settings, *weights)
+    out: tuple[Tensor, Tensor, Tensor] = _apply(*data, settings, *weights)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -138,9 +141,7 @@ class TransformLayer(Function):
         needs = ctx.needs_input_grad
         need_dw = any(needs[10:])
         saved = ctx.saved_tensors
-        dx, dh0, dc0, dweights = _backward(
-            saved, ctx.settings, (dy, dh_n, dc_n), needs[0], need_dw
-        )
+        dx, dh0, dc0, dweights = _backward(saved, ctx.settings, (dy, dh_n, dc_n), needs[0], need_dw)
         return (
             dx if needs[0] else None,
             dh0 if needs[1] else None,
@@ -273,7 +274,4 @@ def _backward(
 def _batched_the_old_way(*grads: Tensor | None) -> bool:
     """Whether ``autograd.grad(is_grads_batched=True)`` is at work, whose vmap knows no functions."""
     batched = torch._C._functorch.is_legacy_batchedtensor
-    for g in grads:
-        if g is not None and batched(g):
-            return True
-    return False
+    return any(g is not None and batched(g) for g in grads)

@@ -178,13 +178,14 @@ def layer(
     Under autocast, for every cell alike, the floating tensors are cast to autocast's dtype, and that
     is the dtype of the outputs. float64 is left alone, as torch's own autocast leaves it.
     """
-    if lengths is None and resets is None and _stream.possible():
+    if _stream.possible():
         record = torch.is_grad_enabled() and _any_requires_grad(x, h0, c0, weights)
-        save = record and not recompute
-        done = _C.direct_forward(_ops.CELLS[cell].number, directions, save, x, h0, c0, weights)
+        number, save = _ops.CELLS[cell].number, record and not recompute
+        data = (x, h0, c0, lengths, resets)
+        done = _C.direct_forward(number, directions, save, *data, weights)
         if done is not None:
             if record:
-                return _autograd.record(done, x, h0, c0, weights, cell, directions, recompute)
+                return _autograd.record(done, data, weights, cell, directions, recompute)
             return done[:3]
     if torch._C._is_any_autocast_enabled():  # the name of a device costs more than the other checks
         kind = x.device.type

@@ -32,12 +32,14 @@ struct WeightList {
 // The inputs of a layer. Each part is false where a tensor is not as plain as it must be, or does not fit the others.
 struct Inputs {
   int64_t cell;
-  PyObject *x, *h0, *c0;
+  PyObject *x, *h0, *c0, *lengths, *resets;
   WeightList weights;
   TensorView x_view, h0_view, c0_view, w_views[kMostWeights];
   ForwardArgs f{};
 
-  Inputs(int64_t cell_, PyObject* x_, PyObject* h0_, PyObject* c0_) : cell(cell_), x(x_), h0(h0_), c0(c0_) {}
+  // data: x, h0, c0, lengths, resets.
+  Inputs(int64_t cell_, PyObject* const* data)
+      : cell(cell_), x(data[0]), h0(data[1]), c0(data[2]), lengths(data[3]), resets(data[4]) {}
 
   const cells::CellInfo& info() const { return cells::kCells[cell]; }
   Py_ssize_t per_direction() const { return weights.count / f.n.D; }
@@ -57,7 +59,7 @@ struct Inputs {
     return true;
   }
 
-  bool read_tensors() { return read_x() && read_states() && read_weights(); }
+  bool read_tensors() { return read_x() && read_states() && read_rows() && read_weights(); }
 
   bool read_x() {
     const Dims& n = f.n;
@@ -82,6 +84,22 @@ struct Inputs {
     if (c0 != Py_None) {
       if (!info().has_cell || !view_floats(c0, bits(), c0_view) || !c0_view.shaped({n.D, n.B, n.H})) return false;
       f.c0 = c0_view.data();
+    }
+    return true;
+  }
+
+  bool read_rows() {
+    const Dims& n = f.n;
+    TensorView v;
+    if (lengths != Py_None) {
+      if (!view(lengths, v) || !v.is(kDlInt, 64) || !v.shaped({n.B})) return false;
+      f.lengths = static_cast<const int64_t*>(v.data());
+      for (int64_t b = 0; b < n.B; b++)
+        if (f.lengths[b] < 0 || f.lengths[b] > n.T) return false;
+    }
+    if (resets != Py_None) {
+      if (!view(resets, v) || !v.is(kDlBool, 8) || !v.shaped({n.T, n.B})) return false;
+      f.resets = static_cast<const bool*>(v.data());
     }
     return true;
   }
@@ -116,6 +134,8 @@ bool unlocked(Run run) {
     std::rethrow_exception(failure);
   } catch (const std::exception& e) {
     PyErr_SetString(PyExc_RuntimeError, e.what());
+  } catch (...) {
+    PyErr_SetString(PyExc_RuntimeError, "fusedrnn: unknown failure");
   }
   return false;
 }
@@ -157,24 +177,21 @@ bool make_outputs(Inputs& in, bool save, Results& out) {
          out.add_tensor(save && has_c, bits, {n.D, n.T, n.B, n.H}, f.cells) && out.add(Py_NewRef(Py_None));
 }
 
-PyObject* forward(int64_t cell, int64_t directions, bool save, PyObject* x, PyObject* h0, PyObject* c0,
-                  PyObject* weights) {
+PyObject* forward(int64_t cell, int64_t directions, bool save, PyObject* const* data, PyObject* weights) {
   const int alone = unwatched();
   if (alone < 0) return nullptr;
-  Inputs in(cell, x, h0, c0);
+  Inputs in(cell, data);
   if (!alone || !PyList_CheckExact(weights)) Py_RETURN_NONE;
   if (!in.weights.take(PySequence_Fast_ITEMS(weights), PyList_GET_SIZE(weights))) Py_RETURN_NONE;
-  if (!in.read_sizes(directions)) Py_RETURN_NONE;
+  if (!in.read_sizes(directions) || !in.read_tensors()) Py_RETURN_NONE;
   Results out(6);
   if (!make_outputs(in, save, out)) return nullptr;
-  // Inputs are looked at last: from here to the kernel no Python runs that could change them.
-  if (!in.read_tensors()) Py_RETURN_NONE;
   if (!unlocked([&] { torch_ops::run_forward(in.f); })) return nullptr;
   return out.tuple.release();
 }
 
 // Where autograd.Function Layer keeps what (fusedrnn/_autograd.py).
-enum Saved : Py_ssize_t { kX, kH0, kC0, kLengths, kResets, kY, kGates, kCells, kHidden, kSaved };
+enum Saved : Py_ssize_t { kY = 5, kGates, kCells, kHidden, kSaved };  // what `data` is, comes first
 enum Argument : Py_ssize_t { kNeedX, kNeedH0, kNeedC0, kNeedWeights = 6 };
 
 // What forward left and the gradients that come in.
@@ -208,7 +225,7 @@ bool make_gradients(const Inputs& in, BackwardArgs& b, PyObject* needs, Results&
   const auto need = [&](Py_ssize_t i) { return PyTuple_GET_ITEM(needs, i) == Py_True; };
   if (!out.add_tensor(need(kNeedX) && in.x_view.is(kDlFloat, bits), bits, {n.T, n.B, n.I}, b.dx)) return false;
   if (!out.add_tensor(need(kNeedH0), bits, {n.D, n.B, n.H}, b.dh0)) return false;
-  if (!out.add_tensor(need(kNeedC0), bits, {n.D, n.B, n.H}, b.dc0)) return false;
+  if (!out.add_tensor(need(kNeedC0) && in.info().has_cell, bits, {n.D, n.B, n.H}, b.dc0)) return false;
   while (out.next < kNeedWeights) out.add(Py_NewRef(Py_None));
   bool any = false;
   for (Py_ssize_t i = 0; i < in.weights.count; i++) any = any || need(kNeedWeights + i);
@@ -233,31 +250,30 @@ PyObject* backward(int64_t cell, int64_t directions, PyObject* needs, PyObject* 
   if (!alone || !PyTuple_CheckExact(needs) || !PyTuple_CheckExact(saved)) Py_RETURN_NONE;
   const Py_ssize_t weights = PyTuple_GET_SIZE(saved) - kSaved;
   if (weights < 0 || PyTuple_GET_SIZE(needs) != kNeedWeights + weights) Py_RETURN_NONE;
-  if (PyTuple_GET_ITEM(saved, kLengths) != Py_None || PyTuple_GET_ITEM(saved, kResets) != Py_None) Py_RETURN_NONE;
-  Inputs in(cell, PyTuple_GET_ITEM(saved, kX), PyTuple_GET_ITEM(saved, kH0), PyTuple_GET_ITEM(saved, kC0));
+  Inputs in(cell, &PyTuple_GET_ITEM(saved, 0));
   if (!in.weights.take(&PyTuple_GET_ITEM(saved, kSaved), weights) || !in.read_sizes(directions)) Py_RETURN_NONE;
   BackwardArgs b{};
+  if (!in.read_tensors() || !read_saved(in, b, saved, dy, dh_n, dc_n)) Py_RETURN_NONE;
   Results out(kNeedWeights + weights);
   if (!make_gradients(in, b, needs, out)) return nullptr;
-  if (!in.read_tensors() || !read_saved(in, b, saved, dy, dh_n, dc_n)) Py_RETURN_NONE;
   if (!unlocked([&] { torch_ops::run_backward(b); })) return nullptr;
   return out.tuple.release();
 }
 
-bool counted(Py_ssize_t count) {
-  if (count != 7) PyErr_Format(PyExc_TypeError, "expected 7 arguments, got %zd", count);
-  return count == 7;
+bool counted(Py_ssize_t count, Py_ssize_t wanted) {
+  if (count != wanted) PyErr_Format(PyExc_TypeError, "expected %zd arguments, got %zd", wanted, count);
+  return count == wanted;
 }
 
 PyObject* direct_forward(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (!counted(count)) return nullptr;
+  if (!counted(count, 9)) return nullptr;
   const int64_t cell = PyLong_AsLongLong(args[0]), directions = PyLong_AsLongLong(args[1]);
   if (PyErr_Occurred()) return nullptr;
-  return forward(cell, directions, args[2] == Py_True, args[3], args[4], args[5], args[6]);
+  return forward(cell, directions, args[2] == Py_True, args + 3, args[8]);
 }
 
 PyObject* direct_backward(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (!counted(count)) return nullptr;
+  if (!counted(count, 7)) return nullptr;
   const int64_t cell = PyLong_AsLongLong(args[0]), directions = PyLong_AsLongLong(args[1]);
   if (PyErr_Occurred()) return nullptr;
   return backward(cell, directions, args[2], args[3], args[4], args[5], args[6]);
@@ -269,8 +285,8 @@ PyCFunction fast(PyObject* (*f)(PyObject*, PyObject* const*, Py_ssize_t)) {
 
 PyMethodDef methods[] = {
     {"direct_forward", fast(direct_forward), METH_FASTCALL,
-     "direct_forward(cell, directions, save, x, h0, c0, weights) -> the outputs of the op layer_forward, or None where "
-     "it must do it."},
+     "direct_forward(cell, directions, save, x, h0, c0, lengths, resets, weights) -> the outputs of the op "
+     "layer_forward, or None where it must do it."},
     {"direct_backward", fast(direct_backward), METH_FASTCALL,
      "direct_backward(cell, directions, needs, saved, dy, dh_n, dc_n) -> the gradients that Layer.backward returns, or "
      "None where the op must do it."},
