@@ -18,14 +18,13 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from fusedrnn import _C, _ops, _stream
+from fusedrnn import _C, _direct, _ops
 from fusedrnn._ops import Forward
 from fusedrnn._vjp import LayerVjp
 from fusedrnn._vmap import each, fold, unfold
 from fusedrnn.reference import CELLS
 
 _Grads = tuple["Tensor | None", ...]
-_EMPTY = torch.empty(0, device="cpu")
 _NOTHING = (None, None, None, None)  # kept where backward runs the forward pass again
 
 
@@ -61,7 +60,7 @@ class Layer(Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> _Grads:
         needs, saved, (cell, directions, _) = ctx.needs_input_grad, ctx.saved_tensors, ctx.settings
-        if not torch.is_grad_enabled() and _stream.possible():
+        if not torch.is_grad_enabled() and _direct.possible():
             number = _ops.CELLS[cell].number
             grads = _C.direct_backward(number, directions, needs, saved, dy, dh_n, dc_n)
             if grads is not None:
@@ -250,7 +249,7 @@ def _backward(
     x, h0, c0, lengths, resets, y, gates, cells, hidden, *weights = saved
     cell, directions, tf32 = settings
     if y is not None:  # a direct call leaves None for what its cell does not have
-        gates, cells, hidden = (_EMPTY if t is None else t for t in (gates, cells, hidden))
+        gates, cells, hidden = (y.new_empty(0) if t is None else t for t in (gates, cells, hidden))
     need_dx = need_dx and x.is_floating_point()
     dy, dh_n, dc_n = grads
     if not CELLS[cell].has_c:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence
 
-from fusedrnn import _C, _checks, _ops, _packed, _stream, functional
+from fusedrnn import _C, _checks, _direct, _ops, _packed, functional
 
 _CELLS = {"RNN_TANH": "elman_tanh", "RNN_RELU": "elman_relu", "LSTM": "lstm", "GRU": "gru"}
 _NUMBERS = {mode: _ops.CELLS[cell].number for mode, cell in _CELLS.items()}
@@ -124,7 +124,7 @@ class Recurrent(nn.RNNBase):
             raise RuntimeError(
                 "expected a layer of one direction for step(), got bidirectional=True"
             )
-        if _stream.possible():
+        if _direct.possible():
             number, own, names = _NUMBERS[self.mode], self._parameters, self._flat_weights_names
             done = _C.stream_step(number, self.num_layers, own, names, x_t, state)
             if done is not None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from fusedrnn import _C, _autograd, _checks, _ops, _stream, _traced, reference
+from fusedrnn import _C, _autograd, _checks, _direct, _ops, _traced, reference
 
 __all__ = ["elman", "gru", "lstm"]
 
@@ -178,7 +178,7 @@ def layer(
     Under autocast, for every cell alike, the floating tensors are cast to autocast's dtype, and that
     is the dtype of the outputs. float64 is left alone, as torch's own autocast leaves it.
     """
-    if _stream.possible():
+    if _direct.possible():
         record = torch.is_grad_enabled() and _any_requires_grad(x, h0, c0, weights)
         number, save = _ops.CELLS[cell].number, record and not recompute
         data = (x, h0, c0, lengths, resets)

@@ -11,11 +11,11 @@ import torch
 from oracle import CELLS, random_options, states_of, strided, weights_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fusedrnn import _C, _ops, _stream, functional
+from fusedrnn import _C, _direct, _ops, functional
 from fusedrnn.reference import CELLS as INFO
 
 pytestmark = [
-    pytest.mark.skipif(not _stream.READY, reason="this torch publishes no DLPack functions"),
+    pytest.mark.skipif(not _direct.READY, reason="this torch publishes no DLPack functions"),
 ]
 
 cells = pytest.mark.parametrize("cell", CELLS)
@@ -83,7 +83,7 @@ def test_the_bits_of_the_ops(cell, dtype, directions):
         args = case(cell, directions, bias, ids, given, options, dtype)
         seeds = seeds_of(args)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_stream, "READY", False)
+            patch.setattr(_direct, "READY", False)
             want = differentiate(args, seeds)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_ops, "layer_forward", None)

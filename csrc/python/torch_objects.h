@@ -4,7 +4,7 @@
 
 namespace fusedrnn::python {
 
-// Adds torch_setup, which hands over what the rest of this file needs (fusedrnn/_stream.py).
+// Adds torch_setup, which hands over what the rest of this file needs (fusedrnn/_direct.py).
 int add_torch_setup(PyObject* module);
 
 // A reference that is given up on leaving.

@@ -1,8 +1,8 @@
-"""A streaming step without torch's dispatcher, which would cost as much as the step itself.
+"""The ways past torch's dispatcher, which costs as much as a small call: a layer and a streaming step.
 
 The native side reads tensors through the table of C functions that torch publishes for DLPack
-(``csrc/python/stream_step.cpp``). Nobody but the caller sees such a step, so it is taken only where
-nobody else looks.
+(``csrc/python/direct_layer.cpp``, ``stream_step.cpp``). Nobody but the caller sees such a call, so it
+is taken only where nobody else looks.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def _set_up() -> bool:
     )  # fmt: skip
 
 
-#: Whether this torch publishes the table; False sends every step to the op.
+#: Whether this torch publishes the table; False sends every call to the ops.
 READY = _set_up()
 
 
 def possible() -> bool:
-    """Whether a step may be tried: no compiler and no forward derivative is at work.
+    """Whether a direct call may be tried: no compiler and no forward derivative is at work.
 
     The native side asks after the rest.
     """
