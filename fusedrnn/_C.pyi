@@ -58,7 +58,7 @@ def cuda_plan(
     device: CudaDevice,
 ) -> CudaPlans: ...
 def fma_peak(threads: int, seconds: float, isa: str = "") -> FmaPeak: ...
-def stream_setup(
+def torch_setup(
     exchange: Any,
     tensor: type,
     parameter: type,
@@ -82,6 +82,37 @@ def stream_step(
         cell: its number.
         parameters, names: of the module: the names are those of the weights, layer after layer.
         x, state: as ``step`` of the layers takes them, but batched.
+    """
+
+def direct_forward(
+    cell: int,
+    directions: int,
+    save: bool,
+    x: Any,
+    h0: Any,
+    c0: Any,
+    lengths: Any,
+    resets: Any,
+    weights: list[Any],
+) -> tuple[Any, Any, Any, Any, Any, Any] | None:
+    """What :func:`fusedrnn._ops.layer_forward` returns, None for what of it backward has no use for.
+
+    Or None where the op must do it: as :func:`stream_step`, and for a layer that projects.
+    """
+
+def direct_backward(
+    cell: int,
+    directions: int,
+    needs: tuple[bool, ...],
+    saved: tuple[Any, ...],
+    dy: Any,
+    dh_n: Any,
+    dc_n: Any,
+) -> tuple[Any, ...] | None:
+    """The gradients that ``Layer.backward`` returns, or None where the op must make them.
+
+    Args:
+        needs, saved: ``ctx.needs_input_grad`` and ``ctx.saved_tensors`` of ``Layer``.
     """
 
 class Encoder:

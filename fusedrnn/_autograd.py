@@ -18,18 +18,22 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from fusedrnn import _ops
+from fusedrnn import _C, _direct, _ops
+from fusedrnn._ops import Forward
 from fusedrnn._vjp import LayerVjp
 from fusedrnn._vmap import each, fold, unfold
 from fusedrnn.reference import CELLS
 
 _Grads = tuple["Tensor | None", ...]
+_NOTHING = (None, None, None, None)  # kept where backward runs the forward pass again
 
 
 class Layer(Function):
-    """``(x, h0, c0, lengths, resets, cell, directions, tf32, recompute, *weights) -> (y, h_n, c_n)``.
+    """``(x, h0, c0, lengths, resets, settings, *weights) -> (y, h_n, c_n)``.
 
-    ``recompute``: backward runs the forward pass again in place of keeping what it leaves.
+    ``settings`` are ``(cell, directions, tf32, recompute, done)``, in one argument because autograd
+    takes time for each. ``recompute``: backward runs the forward pass again in place of keeping what
+    it leaves. ``done``: the results of the op, if they are there already.
     """
 
     @staticmethod
@@ -40,16 +44,14 @@ class Layer(Function):
         c0: Tensor | None,
         lengths: Tensor | None,
         resets: Tensor | None,
-        cell: str,
-        directions: int,
-        tf32: bool,
-        recompute: bool,
+        settings: tuple[str, int, bool, bool, Forward | None],
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        y, h_n, c_n, *saved = _ops.layer_forward(
+        cell, directions, tf32, recompute, done = settings
+        y, h_n, c_n, gates, cells, hidden = done or _ops.layer_forward(
             x, h0, c0, weights, lengths, resets, cell, directions, not recompute, tf32
         )
-        kept = [None] * 4 if recompute else [y, *saved]
+        kept = _NOTHING if recompute else (y, gates, cells, hidden)
         ctx.save_for_backward(x, h0, c0, lengths, resets, *kept, *weights)
         ctx.settings = (cell, directions, tf32)
         ctx.set_materialize_grads(False)
@@ -57,16 +59,46 @@ class Layer(Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> _Grads:
-        needs = ctx.needs_input_grad
-        need_dw = any(needs[9:])
-        dx, dh0, dc0, dweights = _backward(ctx, (dy, dh_n, dc_n), needs[0], need_dw)
+        needs, saved, (cell, directions, _) = ctx.needs_input_grad, ctx.saved_tensors, ctx.settings
+        if not torch.is_grad_enabled() and _direct.possible():
+            number = _ops.CELLS[cell].number
+            grads = _C.direct_backward(number, directions, needs, saved, dy, dh_n, dc_n)
+            if grads is not None:
+                return grads
+        need_dx, need_dh0, need_dc0, _, _, _, *need = needs
+        dx, dh0, dc0, dweights = _backward(
+            saved, ctx.settings, (dy, dh_n, dc_n), need_dx, True in need
+        )
         return (
-            dx if needs[0] else None,
-            dh0 if needs[1] else None,
-            dc0 if needs[2] else None,
-            None, None, None, None, None, None,
-            *(dweights if need_dw else [None] * len(needs[9:])),
+            dx if need_dx else None,
+            dh0 if need_dh0 else None,
+            dc0 if need_dc0 else None,
+            None, None, None,
+            *(dweights if True in need else [None] * len(need)),
         )  # fmt: skip
+
+
+#: ``Layer.apply`` without its look for tensors that outlived a transform of :mod:`torch.func`.
+_apply = super(Function, Layer).apply
+
+
+def record(
+    done: Forward,
+    data: tuple[Tensor | None, ...],
+    weights: list[Tensor],
+    cell: str,
+    directions: int,
+    recompute: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """``y, h_n, c_n`` of a direct call, known to autograd.
+
+    Args:
+        done: what the call returned. It takes plain tensors alone, so ``_apply`` is right.
+        data: ``x, h0, c0, lengths, resets``.
+    """
+    settings = (cell, directions, False, recompute, done)
+    out: tuple[Tensor, Tensor, Tensor] = _apply(*data, settings, *weights)  # type: ignore[no-untyped-call]
+    return out
 
 
 class TransformLayer(Function):
@@ -96,7 +128,7 @@ class TransformLayer(Function):
         x, h0, c0, lengths, resets, cell, directions, tf32, recompute, _, *weights = inputs
         y, _, _, *saved = output
         ctx.mark_non_differentiable(*saved)
-        kept = [None] * 4 if recompute else [y, *saved]
+        kept = _NOTHING if recompute else (y, *saved)
         ctx.save_for_backward(x, h0, c0, lengths, resets, *kept, *weights)
         ctx.settings = (cell, directions, tf32)
         ctx.set_materialize_grads(False)
@@ -107,7 +139,8 @@ class TransformLayer(Function):
     ) -> _Grads:
         needs = ctx.needs_input_grad
         need_dw = any(needs[10:])
-        dx, dh0, dc0, dweights = _backward(ctx, (dy, dh_n, dc_n), needs[0], need_dw)
+        saved = ctx.saved_tensors
+        dx, dh0, dc0, dweights = _backward(saved, ctx.settings, (dy, dh_n, dc_n), needs[0], need_dw)
         return (
             dx if needs[0] else None,
             dh0 if needs[1] else None,
@@ -206,14 +239,17 @@ class LayerBackward(Function):
 
 
 def _backward(
-    ctx: Any,
+    saved: tuple[Any, ...],
+    settings: tuple[str, int, bool],
     grads: tuple[Tensor | None, Tensor | None, Tensor | None],
     need_dx: bool,
     need_dw: bool,
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None, Any]:
     """``dx, dh0, dc0, dweights`` by the way that fits who is watching."""
-    x, h0, c0, lengths, resets, y, gates, cells, hidden, *weights = ctx.saved_tensors
-    cell, directions, tf32 = ctx.settings
+    x, h0, c0, lengths, resets, y, gates, cells, hidden, *weights = saved
+    cell, directions, tf32 = settings
+    if y is not None:  # a direct call leaves None for what its cell does not have
+        gates, cells, hidden = (y.new_empty(0) if t is None else t for t in (gates, cells, hidden))
     need_dx = need_dx and x.is_floating_point()
     dy, dh_n, dc_n = grads
     if not CELLS[cell].has_c:

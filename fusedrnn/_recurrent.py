@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence
 
-from fusedrnn import _C, _checks, _ops, _packed, _stream, functional
+from fusedrnn import _C, _checks, _direct, _ops, _packed, functional
 
 _CELLS = {"RNN_TANH": "elman_tanh", "RNN_RELU": "elman_relu", "LSTM": "lstm", "GRU": "gru"}
 _NUMBERS = {mode: _ops.CELLS[cell].number for mode, cell in _CELLS.items()}
@@ -88,7 +88,9 @@ class Recurrent(nn.RNNBase):
         if isinstance(input, PackedSequence):
             return self._forward_packed(input, hx, lengths, resets)
         batched = self._is_batched(input)
-        h0, c0 = _checks.state_dims(*self._split(hx), batched)
+        h0, c0 = self._split(hx)
+        if hx is not None:
+            h0, c0 = _checks.state_dims(h0, c0, batched)
         swap = self.batch_first and batched
         x = input.transpose(0, 1) if swap else input if batched else input.unsqueeze(1)
         weights = self._weights()
@@ -122,7 +124,7 @@ class Recurrent(nn.RNNBase):
             raise RuntimeError(
                 "expected a layer of one direction for step(), got bidirectional=True"
             )
-        if _stream.possible():
+        if _direct.possible():
             number, own, names = _NUMBERS[self.mode], self._parameters, self._flat_weights_names
             done = _C.stream_step(number, self.num_layers, own, names, x_t, state)
             if done is not None:
@@ -185,30 +187,31 @@ class Recurrent(nn.RNNBase):
 
     def _is_batched(self, x: Tensor) -> bool:
         """By the number of dimensions; token ids have one less. ValueError for any other number."""
-        ids = _checks.is_ids(x)
-        if x.dim() in ((1, 2) if ids else (2, 3)):
-            return x.dim() == (2 if ids else 3)
+        ids, dims = _checks.is_ids(x), x.dim()
+        if dims in ((1, 2) if ids else (2, 3)):
+            return dims == (2 if ids else 3)
         what = "token ids to be 1D or 2D" if ids else "input to be 2D or 3D"
-        raise ValueError(f"{type(self).__name__}: Expected {what}, got {x.dim()}D tensor instead")
+        raise ValueError(f"{type(self).__name__}: Expected {what}, got {dims}D tensor instead")
 
     def _check(self, x: Tensor, h0: Tensor | None, c0: Tensor | None, weight: Tensor) -> Tensor:
         """Time-first, batched input and states against the layer; token ids come back as int64."""
+        shape = x.shape
         if _checks.is_ids(x):
             x = _checks.ids(x, self.input_size)
         else:
             _checks.same_dtype(x, weight, "input")
-            if x.shape[2] != self.input_size:
+            if shape[2] != self.input_size:
                 raise RuntimeError(
                     f"input.size(-1) must be equal to input_size. Expected {self.input_size}, "
-                    f"got {x.shape[2]}"
+                    f"got {shape[2]}"
                 )
         count = self.num_layers * (2 if self.bidirectional else 1)
-        batch = x.shape[1]
         if h0 is not None:
-            _checks.state(h0, (count, batch, self.proj_size or self.hidden_size), weight, "h_0")
+            size = self.proj_size or self.hidden_size
+            _checks.state(h0, (count, shape[1], size), weight, "h_0")
         if c0 is not None:
-            _checks.state(c0, (count, batch, self.hidden_size), weight, "c_0")
-        if x.shape[0] == 0:
+            _checks.state(c0, (count, shape[1], self.hidden_size), weight, "c_0")
+        if shape[0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0, got 0")
         if x.device != weight.device:
             raise RuntimeError(f"expected input on the weights' {weight.device}, got {x.device}")
@@ -219,6 +222,8 @@ class Recurrent(nn.RNNBase):
         own: dict[str, Any] = self._parameters
         names = self._flat_weights_names
         flat: list[Tensor] = [own[n] if n in own else getattr(self, n) for n in names]
+        if self.num_layers == 1:
+            return [flat]
         per = len(names) // self.num_layers
         return [flat[i : i + per] for i in range(0, len(flat), per)]
 

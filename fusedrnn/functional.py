@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from fusedrnn import _autograd, _checks, _ops, _traced, reference
+from fusedrnn import _C, _autograd, _checks, _direct, _ops, _traced, reference
 
 __all__ = ["elman", "gru", "lstm"]
 
@@ -173,19 +173,29 @@ def layer(
     directions: int,
     recompute: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """:func:`route` after autocast, for arguments that were checked.
+    """For arguments that were checked: the direct way where nobody watches, :func:`route` elsewhere.
 
     Under autocast, for every cell alike, the floating tensors are cast to autocast's dtype, and that
     is the dtype of the outputs. float64 is left alone, as torch's own autocast leaves it.
     """
-    kind = x.device.type
-    if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
-        dtype = torch.get_autocast_dtype(kind)
-        x = _autocast(x, dtype)
-        h0 = None if h0 is None else _autocast(h0, dtype)
-        c0 = None if c0 is None else _autocast(c0, dtype)
-        weights = [_autocast(w, dtype) for w in weights]
-    tf32 = kind == "cuda" and weights[0].dtype == torch.float32 and _tf32_allowed()
+    if _direct.possible():
+        record = torch.is_grad_enabled() and _any_requires_grad(x, h0, c0, weights)
+        number, save = _ops.CELLS[cell].number, record and not recompute
+        data = (x, h0, c0, lengths, resets)
+        done = _C.direct_forward(number, directions, save, *data, weights)
+        if done is not None:
+            if record:
+                return _autograd.record(done, data, weights, cell, directions, recompute)
+            return done[:3]
+    if torch._C._is_any_autocast_enabled():  # the name of a device costs more than the other checks
+        kind = x.device.type
+        if kind in ("cpu", "cuda") and torch.is_autocast_enabled(kind):
+            dtype = torch.get_autocast_dtype(kind)
+            x = _autocast(x, dtype)
+            h0 = None if h0 is None else _autocast(h0, dtype)
+            c0 = None if c0 is None else _autocast(c0, dtype)
+            weights = [_autocast(w, dtype) for w in weights]
+    tf32 = x.is_cuda and weights[0].dtype == torch.float32 and _tf32_allowed()
     if torch.compiler.is_compiling() and not _transformed():
         return _op(x, h0, c0, weights, lengths, resets, cell, directions, tf32, recompute)
     return route(x, h0, c0, weights, lengths, resets, cell, directions, tf32, recompute)
@@ -221,7 +231,7 @@ def route(
         return y, h_n, c_n
     if torch.is_grad_enabled() and _any_requires_grad(x, h0, c0, weights):
         out: tuple[Tensor, Tensor, Tensor] = _autograd.Layer.apply(  # type: ignore[no-untyped-call]
-            x, h0, c0, lengths, resets, cell, directions, tf32, recompute, *weights
+            x, h0, c0, lengths, resets, (cell, directions, tf32, recompute, None), *weights
         )
         return out
     return _ops.layer_forward(

@@ -20,7 +20,7 @@ from oracle import (
     weights_of,
 )
 
-from fusedrnn import _C, _ops, functional, reference
+from fusedrnn import _C, _direct, _ops, functional, reference
 from fusedrnn.tolerances import check
 
 F64 = torch.float64
@@ -201,6 +201,7 @@ def test_nothing_is_saved_without_need(cell, monkeypatch):
 
     native = _ops.layer_forward
     monkeypatch.setattr(_ops, "layer_forward", layer_forward)
+    monkeypatch.setattr(_direct, "READY", False)  # the ops, not the direct way past them
     x, w = torch.randn(4, 3, 5), weights_of(cell, 5, 6, dtype=torch.float32)
     frozen = [t.detach() for t in w]
     with torch.no_grad():
@@ -221,6 +222,7 @@ def test_nothing_is_computed_without_need(cell, monkeypatch):
 
     native = _ops.layer_backward
     monkeypatch.setattr(_ops, "layer_backward", layer_backward)
+    monkeypatch.setattr(_direct, "READY", False)  # the ops, not the direct way past them
     w = weights_of(cell, 5, 6, dtype=torch.float32)
     for wanted in (False, True):
         x = torch.randn(4, 3, 5, requires_grad=wanted)

@@ -10,7 +10,7 @@ from oracle import CELLS, DTYPES, as_double, states_of, strided, weights_of
 from torch import library, nn
 
 import fusedrnn
-from fusedrnn import _ops, _stream, reference
+from fusedrnn import _direct, _ops, reference
 from fusedrnn.reference import CELLS as INFO
 from fusedrnn.tolerances import check
 
@@ -344,7 +344,7 @@ def test_step_is_one_native_call(cell, monkeypatch):
         return native(*args)
 
     native = _ops.layer_step
-    monkeypatch.setattr(_stream, "READY", False)  # or the op would not be called at all
+    monkeypatch.setattr(_direct, "READY", False)  # or the op would not be called at all
     monkeypatch.setattr(_ops, "layer_step", layer_step)
     monkeypatch.setattr(fusedrnn.functional, "layer", None)
     walk(LAYERS[cell](5, 7, num_layers=2), torch.randn(3, 2, 5))

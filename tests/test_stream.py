@@ -10,10 +10,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fusedrnn
-from fusedrnn import _C, _ops, _stream
+from fusedrnn import _C, _direct, _ops
 
 pytestmark = [
-    pytest.mark.skipif(not _stream.READY, reason="this torch publishes no DLPack functions"),
+    pytest.mark.skipif(not _direct.READY, reason="this torch publishes no DLPack functions"),
 ]
 
 LAYERS = {
@@ -228,6 +228,13 @@ def test_a_dispatch_mode_sees_the_op():
     assert ops.seen == ["fusedrnn.layer_step.default"]
 
 
+def test_the_profiler_sees_the_op():
+    layer, x, h = case()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        layer.step(x, h)
+    assert "fusedrnn::layer_step" in {event.key for event in profile.key_averages()}
+
+
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 def test_torchs_default_device_and_dtype_are_not_ours(device):
     layer, x, h = case()
@@ -244,7 +251,7 @@ def test_torchs_default_device_and_dtype_are_not_ours(device):
 def test_without_torchs_functions_the_op_does_it(monkeypatch):
     layer, x, h = case()
     want = layer.step(x, h)
-    monkeypatch.setattr(_stream, "READY", False)
+    monkeypatch.setattr(_direct, "READY", False)
     with Ops() as ops:
         got = layer.step(x, h)
     torch.testing.assert_close(got, want)

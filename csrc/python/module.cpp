@@ -6,9 +6,11 @@
 #include "../cells/all.h"
 #include "../cpu/backend.h"
 #include "cuda_plan.h"
+#include "direct_layer.h"
 #include "encode_module.h"
 #include "fma_peak.h"
 #include "stream_step.h"
+#include "torch_objects.h"
 
 namespace py = pybind11;
 
@@ -61,5 +63,7 @@ PYBIND11_MODULE(_C, m) {
   fusedrnn::text::bind_encoder(m);
   fusedrnn::bind_cuda_plan(m);
   m.attr("cuda_build") = FUSEDRNN_CUDA_BUILD;
-  if (fusedrnn::python::add_stream_step(m.ptr()) < 0) throw py::error_already_set();
+  using namespace fusedrnn::python;
+  for (auto add : {add_torch_setup, add_stream_step, add_direct_layer})
+    if (add(m.ptr()) < 0) throw py::error_already_set();
 }

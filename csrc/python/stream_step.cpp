@@ -2,26 +2,10 @@
 
 #include "../cells/all.h"
 #include "../cpu/backend.h"
-#include "tensor_view.h"
+#include "torch_objects.h"
 
 namespace fusedrnn::python {
 namespace {
-
-// What Python hands over once: torch's table, its two tensor types, and what makes new tensors.
-struct Torch {
-  const DlExchange* exchange = nullptr;
-  PyObject *tensor = nullptr, *parameter = nullptr;
-  PyObject* watchers = nullptr;  // a tuple of functions, each of which says whether someone watches
-  PyObject *empty = nullptr, *empty_like = nullptr, *float32 = nullptr, *float64 = nullptr, *cpu = nullptr,
-           *keywords = nullptr;
-};
-Torch torch_;
-
-// Subclasses may mean anything by their data.
-bool view(PyObject* object, TensorView& out) {
-  PyObject* type = reinterpret_cast<PyObject*>(Py_TYPE(object));
-  return (type == torch_.tensor || type == torch_.parameter) && out.read(*torch_.exchange, object);
-}
 
 void run_here(int64_t n, void (*body)(void*, int64_t), void* ctx) {
   for (int64_t i = 0; i < n; i++) body(ctx, i);
@@ -29,7 +13,6 @@ void run_here(int64_t n, void (*body)(void*, int64_t), void* ctx) {
 
 // A larger step is better off with the op, where it can have threads.
 constexpr int64_t kMostWeights = 1 << 19;
-constexpr int kMostDims = 3;
 
 // The arguments of a step. Each part is false where the step is not as plain as it must be.
 struct Step {
@@ -48,10 +31,7 @@ struct Step {
   int64_t per_layer() const { return PyList_GET_SIZE(names) / layers; }
   int bits() const { return dtype == DType::f64 ? 64 : 32; }
 
-  // Whether it is a tensor of the weights' dtype that can be read as it stands.
-  bool given(PyObject* object, TensorView& out) const {
-    return view(object, out) && out.is(kDlFloat, bits()) && !out.one_element();
-  }
+  bool given(PyObject* object, TensorView& out) const { return view_floats(object, bits(), out); }
 
   bool weight(int64_t i, TensorView& out) const {
     PyObject* found = PyDict_GetItem(parameters, PyList_GET_ITEM(names, i));
@@ -129,46 +109,6 @@ struct Step {
     }
     return true;
   }
-
-  // A new tensor of these sizes: shaped like `like` if there is one, which is fastest; else as torch's defaults have
-  // it, and if they are others, with dtype and device said. Null with a Python error.
-  PyObject* make(PyObject* like, const TensorView& like_view, std::initializer_list<int64_t> sizes,
-                 TensorView& out) const {
-    auto right = [&](PyObject* t) { return view(t, out) && out.is(kDlFloat, bits()) && out.shaped(sizes); };
-    if (like && like_view.is(kDlFloat, bits()) && like_view.shaped(sizes)) {
-      PyObject* made = PyObject_CallOneArg(torch_.empty_like, like);
-      if (!made || right(made)) return made;
-      Py_DECREF(made);
-    }
-    PyObject* arguments[kMostDims + 3] = {};
-    PyObject** next = arguments + 1;
-    for (int64_t n : sizes) *next++ = PyLong_FromLongLong(n);
-    next[0] = dtype == DType::f64 ? torch_.float64 : torch_.float32;
-    next[1] = torch_.cpu;
-    const size_t count = sizes.size() | PY_VECTORCALL_ARGUMENTS_OFFSET;
-    PyObject* made = PyObject_Vectorcall(torch_.empty, arguments + 1, count, nullptr);
-    if (made && !right(made)) {
-      Py_DECREF(made);
-      made = PyObject_Vectorcall(torch_.empty, arguments + 1, count, torch_.keywords);
-    }
-    while (next-- > arguments + 1) Py_XDECREF(*next);
-    if (made && !right(made)) {
-      PyErr_SetString(PyExc_RuntimeError, "fusedrnn: expected torch.empty to give a dense tensor on the CPU");
-      Py_CLEAR(made);
-    }
-    return made;
-  }
-};
-
-// A reference that is given up on leaving.
-struct Owned {
-  PyObject* p = nullptr;
-  ~Owned() { Py_XDECREF(p); }
-  PyObject* release() {
-    PyObject* q = p;
-    p = nullptr;
-    return q;
-  }
 };
 
 PyObject* pair(PyObject* a, PyObject* b) {  // takes both over
@@ -183,28 +123,16 @@ PyObject* pair(PyObject* a, PyObject* b) {  // takes both over
   return t;
 }
 
-// Whether no function of the tuple gives anything but None, False or 0; -1 with a Python error.
-int unwatched() {
-  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(torch_.watchers); i++) {
-    PyObject* answer = PyObject_CallNoArgs(PyTuple_GET_ITEM(torch_.watchers, i));
-    const int yes = answer ? PyObject_IsTrue(answer) : -1;
-    Py_XDECREF(answer);
-    if (yes) return yes < 0 ? -1 : 0;
-  }
-  return 1;
-}
-
 PyObject* take_step(Step& s) {
-  if (!torch_.exchange) Py_RETURN_NONE;
   const int alone = unwatched();
   if (alone < 0) return nullptr;
   if (!alone || !s.read_sizes() || !s.read_input() || !s.read_state()) Py_RETURN_NONE;
   TensorView y_view, h_view, c_view;
   Owned y, h, c;
   const bool has_c = s.info().has_cell;
-  if (!(y.p = s.make(s.x, s.x_view, {s.batch, s.hidden}, y_view))) return nullptr;
-  if (!(h.p = s.make(s.h, s.h_view, {s.layers, s.batch, s.hidden}, h_view))) return nullptr;
-  if (has_c && !(c.p = s.make(s.c, s.c_view, {s.layers, s.batch, s.hidden}, c_view))) return nullptr;
+  if (!(y.p = new_tensor(s.x, s.x_view, s.bits(), {s.batch, s.hidden}, y_view))) return nullptr;
+  if (!(h.p = new_tensor(s.h, s.h_view, s.bits(), {s.layers, s.batch, s.hidden}, h_view))) return nullptr;
+  if (has_c && !(c.p = new_tensor(s.c, s.c_view, s.bits(), {s.layers, s.batch, s.hidden}, c_view))) return nullptr;
   // The weights are looked at last: from here to the end of the step no Python runs that could change them.
   if (!s.run(y_view, h_view, has_c ? &c_view : nullptr)) Py_RETURN_NONE;
   return pair(y.release(), has_c ? pair(h.release(), c.release()) : h.release());
@@ -225,28 +153,7 @@ PyObject* stream_step(PyObject*, PyObject* const* args, Py_ssize_t count) {
   }
 }
 
-PyObject* stream_setup(PyObject*, PyObject* args) {
-  PyObject* capsule;
-  Torch t;
-  if (!PyArg_ParseTuple(args, "OOOO!OOOOO", &capsule, &t.tensor, &t.parameter, &PyTuple_Type, &t.watchers, &t.empty,
-                        &t.empty_like, &t.float32, &t.float64, &t.cpu))
-    return nullptr;
-  t.exchange = static_cast<const DlExchange*>(PyCapsule_GetPointer(capsule, "dlpack_exchange_api"));
-  if (!t.exchange) return nullptr;
-  if (t.exchange->major != 1 || !t.exchange->view) Py_RETURN_FALSE;
-  if (!(t.keywords = Py_BuildValue("(ss)", "dtype", "device"))) return nullptr;
-  for (PyObject* held :
-       {capsule, t.tensor, t.parameter, t.watchers, t.empty, t.empty_like, t.float32, t.float64, t.cpu})
-    Py_INCREF(held);
-  torch_ = t;  // for as long as the process lives
-  Py_RETURN_TRUE;
-}
-
 PyMethodDef methods[] = {
-    {"stream_setup", stream_setup, METH_VARARGS,
-     "stream_setup(exchange, Tensor, Parameter, watchers, empty, empty_like, float32, float64, cpu) -> whether "
-     "stream_step can "
-     "work."},
     {"stream_step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(stream_step)), METH_FASTCALL,
      "stream_step(cell, layers, parameters, names, x, state) -> (y, state), or None where the op must do it."},
     {nullptr, nullptr, 0, nullptr},

@@ -27,7 +27,7 @@ struct DlExchange {
   void* current_stream;
 };
 constexpr int32_t kDlCpu = 1;
-constexpr uint8_t kDlInt = 0, kDlFloat = 2;
+constexpr uint8_t kDlInt = 0, kDlFloat = 2, kDlBool = 6;
 
 // What a tensor's memory looks like, valid as long as the tensor lives and is not resized.
 class TensorView {

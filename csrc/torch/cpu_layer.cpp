@@ -2,7 +2,7 @@
 #include <torch/csrc/stable/library.h>
 
 #include "layer_call.h"
-#include "pool.h"
+#include "run.h"
 
 namespace fusedrnn::torch_ops {
 namespace {
@@ -15,12 +15,6 @@ void check_values(const ForwardArgs& f) {
   for (int64_t i = 0; f.ids && i < n.T * n.B; i++)
     expect(f.ids[i] >= 0 && f.ids[i] < n.I, "token ids in [0, ", n.I, "), got ", f.ids[i], " at step ", i / n.B,
            ", row ", i % n.B);
-}
-
-void run_forward(const ForwardArgs& f) {
-  const cpu::Kernels& kernels = cpu::kernels();
-  const cpu::Threads threads = torch_threads();
-  if (!kernels.step(f, threads)) kernels.forward(f, threads);
 }
 
 ForwardResult layer_forward(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0,
@@ -80,7 +74,7 @@ std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> layer_backward(
   BackwardCall call(dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, kept, cell, directions, need_dx, need_dw, tf32,
                     accumulation_type(weights[0].scalar_type()));
   check_values(call.f);
-  cpu::kernels().backward(call.b, torch_threads());
+  run_backward(call.b);
   return call.result();
 }
 

@@ -1,8 +1,8 @@
-"""A streaming step without torch's dispatcher, which would cost as much as the step itself.
+"""The ways past torch's dispatcher, which costs as much as a small call: a layer and a streaming step.
 
 The native side reads tensors through the table of C functions that torch publishes for DLPack
-(``csrc/python/stream_step.cpp``). Nobody but the caller sees such a step, so it is taken only where
-nobody else looks.
+(``csrc/python/direct_layer.cpp``, ``stream_step.cpp``). Nobody but the caller sees such a call, so it
+is taken only where nobody else looks.
 """
 
 from __future__ import annotations
@@ -13,30 +13,31 @@ from torch.autograd import forward_ad
 
 from fusedrnn import _C
 
-#: Functions that say whether autocast, a tracer, a mode or a transform is at work.
+#: Functions that say whether autocast, a tracer, a mode, a transform or the profiler is at work.
 _WATCHERS = (
     torch._C._is_any_autocast_enabled,
     torch._C._get_tracing_state,
     torch._C._len_torch_dispatch_stack,
     torch._C._len_torch_function_stack,
     torch._C._are_functorch_transforms_active,
+    torch._C._autograd._profiler_enabled,
 )
 
 
 def _set_up() -> bool:
     exchange = getattr(Tensor, "__dlpack_c_exchange_api__", None)
-    return exchange is not None and _C.stream_setup(
+    return exchange is not None and _C.torch_setup(
         exchange, Tensor, nn.Parameter, _WATCHERS,
         torch.empty, torch.empty_like, torch.float32, torch.float64, torch.device("cpu"),
     )  # fmt: skip
 
 
-#: Whether this torch publishes the table; False sends every step to the op.
+#: Whether this torch publishes the table; False sends every call to the ops.
 READY = _set_up()
 
 
 def possible() -> bool:
-    """Whether a step may be tried: no compiler and no forward derivative is at work.
+    """Whether a direct call may be tried: no compiler and no forward derivative is at work.
 
     The native side asks after the rest.
     """

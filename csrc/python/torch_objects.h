@@ -1,0 +1,41 @@
+// Torch's Python objects without torch's headers: tensors as views, new tensors, and whether anybody watches.
+#pragma once
+#include "tensor_view.h"
+
+namespace fusedrnn::python {
+
+// Adds torch_setup, which hands over what the rest of this file needs (fusedrnn/_direct.py).
+int add_torch_setup(PyObject* module);
+
+// A reference that is given up on leaving.
+struct Owned {
+  PyObject* p = nullptr;
+  Owned() = default;
+  Owned(const Owned&) = delete;
+  Owned& operator=(const Owned&) = delete;
+  ~Owned() { Py_XDECREF(p); }
+  PyObject* release() {
+    PyObject* q = p;
+    p = nullptr;
+    return q;
+  }
+};
+
+// Whether autocast, a tracer, a mode, a transform or the profiler is at work: 1 if none is, -1 with a Python error.
+int unwatched();
+
+// A plain tensor with dense memory on the CPU. Not a subclass, which may mean anything by its data.
+bool view(PyObject* object, TensorView& out);
+
+// Of floats of so many bits, that can be read as it stands.
+bool view_floats(PyObject* object, int bits, TensorView& out);
+
+// A new tensor of floats of these sizes: shaped like `like` if there is one, which is fastest; else as torch's defaults
+// have it, and if they are others, with dtype and device said. Null with a Python error.
+PyObject* new_tensor(PyObject* like, const TensorView& like_view, int bits, std::initializer_list<int64_t> sizes,
+                     TensorView& out);
+
+// A new tensor of shape [0], which stands for nothing.
+PyObject* new_nothing();
+
+}  // namespace fusedrnn::python
