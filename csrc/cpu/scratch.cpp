@@ -12,6 +12,15 @@ namespace {
 
 constexpr size_t kKeepBytes = size_t(128) << 20;
 constexpr size_t kHugePage = size_t(2) << 20;
+constexpr size_t kLarge = 2 * kHugePage;  // below, blocks stay with the process
+
+void advise(char* p, size_t bytes) {
+#if defined(__linux__)
+  madvise(p, bytes, MADV_HUGEPAGE);  // advice only: a refusal changes nothing
+#else
+  (void)p, (void)bytes;
+#endif
+}
 
 char* allocate(size_t bytes) {
   const bool huge = bytes >= kHugePage;
@@ -19,9 +28,7 @@ char* allocate(size_t bytes) {
   const size_t size = (bytes + unit - 1) / unit * unit;
   void* p = std::aligned_alloc(unit, size);
   if (!p) throw std::bad_alloc();
-#if defined(__linux__)
-  if (huge) madvise(p, size, MADV_HUGEPAGE);  // advice only: a refusal changes nothing
-#endif
+  if (huge) advise(static_cast<char*>(p), size);
   return static_cast<char*>(p);
 }
 
@@ -59,6 +66,13 @@ struct Block {
 };
 
 }  // namespace
+
+void expect_writes(void* p, size_t bytes) {
+  if (!p || bytes < kLarge) return;
+  const uintptr_t at = reinterpret_cast<uintptr_t>(p), begin = (at + kHugePage - 1) / kHugePage * kHugePage;
+  const uintptr_t end = (at + bytes) / kHugePage * kHugePage;
+  advise(reinterpret_cast<char*>(begin), end - begin);
+}
 
 void with_scratch(size_t bytes, void (*use)(void* ctx, char* block), void* ctx) {
   const Block block(bytes < 64 ? 64 : bytes);
