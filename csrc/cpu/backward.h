@@ -9,6 +9,13 @@ namespace {
 constexpr int64_t kChunkRows = 384;  // rows whose gradients are summed at once
 constexpr int64_t kStretch = 4;      // ragged batches: a chunk may have this many times the steps of a full one
 
+// Where the sums of the weight gradients go: null where not wanted.
+template <class T>
+struct Sums {
+  T *ih, *hh, *b_ih, *b_hh, *hr;
+  T* table;  // token ids: the gradient of W_ih, transposed, [I][G * H]
+};
+
 template <class T>
 struct Backward {
   static constexpr int L = kLanes<T>;
@@ -22,6 +29,8 @@ struct Backward {
   const Tiles<T>& tile;
   const int64_t gate_cells;  // cells of the gradients of one gate: n.H / elements
   const Split split;
+  const bool
+      by_group;  // split.apart, unless there are more token ids than rows to make a table of their own worth while
   const bool ahead;
   const Panels units, outs, inputs;  // of the H units, the P outputs and the I inputs
   Schedule rows;
@@ -33,9 +42,10 @@ struct Backward {
   T *packed_hh, *packed_hr, *packed_ih, *zeros;
   T* ring;     // gate gradients: [chunk_steps + 1][B][N * H], step s in slot s % (chunk_steps + 1), rows by position
   T* ring_dh;  // the same of dh_t, [..][B][P], with a projection
-  T *carry_c, *carry_h;  // [B][H] by position
-  T* d_table;            // token ids: the gradient of W_ih, transposed, [I][G * H]
-  struct Own {           // of one member
+  T *carry_c, *carry_h;         // [B][H] by position
+  Sums<T> more[kMaxTeam] = {};  // of groups 1 .. where they have their own
+  T* d_table;                   // token ids: Sums::table of group 0, or of all
+  struct Own {                  // of one member
     T *wait, *packed, *spare, *sum;
     const T** list[6];  // addresses of rows, one list per view a step may need
     const T **d_row, **dh_row, **x_row, **h_row, **hidden_row;
@@ -56,27 +66,41 @@ struct Backward {
         tile(tiles_of<T>(elements)),
         gate_cells(n.H / elements),
         split(s),
+        by_group(s.apart && !(args.f.ids && s.groups > 1 && n.I > n.T * n.B / s.groups)),
         ahead(asks_ahead<T>(n, 1 + S + ops.has_cell)),
         units(ceil_div(n.H, L), kMaxColumns, s.parts),
         outs(ceil_div(n.P, L), kMaxColumns, s.parts),
         inputs(ceil_div(n.I, L), kMaxColumns, 1),
         rows(arena, n, s.groups, a.lengths, a.resets) {
-    const int64_t full = min64(n.T, max64(1, kChunkRows / max64(n.B, 1)));
+    const int64_t at_once = by_group ? ceil_div(n.B, split.groups) : n.B;
+    const int64_t full = min64(n.T, max64(1, kChunkRows / max64(at_once, 1)));
     chunk_steps = a.lengths ? min64(n.T, full * kStretch) : full;
-    chunk_rows = full * n.B;
+    chunk_rows = full * at_once;
     take_weights(arena);
+    take_sums(arena);
     take_rows(arena);
     take_own(arena);
   }
 
   // The parts of the scratch.
   void take_weights(Arena& arena);
+  void take_sums(Arena& arena);
   void take_rows(Arena& arena);
   void take_own(Arena& arena);
 
   int64_t time(int d, int64_t s) const { return time_of(d, s, n.T); }
-  // The first step of the chunk that ends before step s1.
-  int64_t chunk_begin(int d, int64_t s1) const;
+  // The groups whose rows are summed together: one, or all of them.
+  Range groups_of(int64_t g) const { return by_group ? Range{g, g + 1} : Range{0, split.groups}; }
+  int64_t active(Range groups, int64_t t) const {
+    int64_t count = 0;
+    for (int64_t g = groups.begin; g < groups.end; g++) count += rows.active(int(g), t);
+    return count;
+  }
+  // The first step of the chunk of these groups that ends before step s1.
+  int64_t chunk_begin(int d, Range groups, int64_t s1) const;
+  // f(step, time, group, position) for the rows of a chunk, in the order in which they are summed.
+  template <class F>
+  FUSEDRNN_INLINE void each_row(int d, Range groups, int64_t s0, int64_t s1, F&& f) const;
 
   // ---- half types: to float and back
 
@@ -91,8 +115,8 @@ struct Backward {
 
   // What is read more than once in direction d. Share i of m.
   void widen(int d, int i, int m);
-  // The chunk's rows of x, dy, y and of the state before each step. Share i of m, by steps.
-  void widen_chunk(int d, int64_t s0, int64_t s1, int i, int m);
+  // Rows of x, dy, y and of the state before each step, of the steps `part` of the chunk that begins at s0.
+  void widen_chunk(int d, Range groups, Range part, int64_t s0);
   int64_t y_at(int d, int64_t t, int64_t row) const { return ((t * n.B + row) * n.D + d) * n.P; }
 
   // ---- weights and initial values
@@ -147,29 +171,37 @@ struct Backward {
 
   // ---- the sums over a chunk
 
-  // The chunk's rows, steps upwards; returns their count. skip: how many at the beginning have a zero state before
-  // them.
-  int64_t list_rows(Own& o, int d, int64_t s0, int64_t s1, int64_t* skip);
+  // A chunk: steps s0 <= s < s1 of some groups. Its rows are listed in o, steps upwards, K of them, the first `skip` of
+  // which have a zero state before them.
+  struct Chunk {
+    Range groups;
+    int64_t s0, s1, K, skip;
+    bool add;  // not the first one: its sums are added
+  };
+  void list_rows(Own& o, int d, Chunk& c);
 
   // dx of the chunk's rows in share i of m.
-  void input_grad(Own& o, int d, int64_t s0, int64_t count, int64_t i, int64_t m);
+  void input_grad(Own& o, int d, const Chunk& c, int64_t i, int64_t m);
   // Half types: the float rows of dx to the storage type; the second direction adds.
-  void narrow_dx(Own& o, int d, int64_t s0, Range r);
+  void narrow_dx(Own& o, int d, const Chunk& c, Range r);
 
-  // The weight gradients of one cell of the split: some units of every gate, all rows of the chunk. add: not the first
-  // chunk.
-  void weight_grads(Own& o, int d, int cell, int64_t s0, int64_t s1, int64_t K, int64_t skip, bool add);
+  // The weight gradients of the units in share i of m of every gate, all rows of the chunk.
+  void weight_grads(Own& o, int d, const Chunk& c, int64_t i, int64_t m);
+  // Where those of the rows of group g, or of all, go.
+  Sums<T> sums_of(int d, int64_t g) const;
 
   // Slot `slot` of the chunk's gate gradients, units r, as a left factor; o.sum gets the sums over the rows.
   void pack_slot(Own& o, int slot, Range r, int64_t K, T* to);
 
   // Token ids: adds the x side of the chunk's gate gradients to the rows of the table, in the order of the list.
-  void scatter(Own& o, int d, int64_t s0, int64_t s1, Range units_);
+  void scatter(Own& o, int d, const Chunk& c, Range units_, T* table);
   // to += elements at .. at+count of a row of gate gradients.
   void add_row(const T* row, int64_t at, T* to, int64_t count) const;
   static VecF load_or_part(const float* p, int64_t width) { return width == L ? load(p) : load_part(p, width); }
   static VecU widen_bits(const uint16_t* p, int64_t width) { return cpu::FUSEDRNN_ISA::widen(load_half(p, width)); }
 
+  // The sums of the further groups to those of the first. Share i of m.
+  void add_groups(int d, int i, int m);
   // Token ids: the table to dW_ih. Share i of m of its rows.
   void transpose_table(int d, int i, int m);
 
@@ -185,10 +217,13 @@ struct Backward {
   // f(group, part) for the cells of the split that fall to a member.
   template <class F>
   FUSEDRNN_INLINE void own_cells(const Member& m, F&& f);
-  // The steps s0 <= s < s1 of a chunk, backwards: a phase where only groups are dealt out, else a phase for each step.
-  void steps_by_groups(Member& m, int d, int64_t s0, int64_t s1);
+  // All steps of a group, backwards, and its sums.
+  void run_group(Own& o, int d, int g);
+  void steps_of_group(Own& o, int d, int g, int64_t s0, int64_t s1);
+  // The same where groups are summed together or units are cut: a chunk of all groups, then its sums; a phase for the
+  // steps of all groups, or for each step.
+  void run_chunks(Member& m, int d);
   void steps_by_parts(Member& m, int d, int64_t s0, int64_t s1);
-  // dW and dx of the chunk: a phase.
   void sums(Member& m, int d, int64_t s0, int64_t s1, bool add);
   void run(Member& m);
 

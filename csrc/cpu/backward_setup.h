@@ -25,6 +25,21 @@ void Backward<T>::take_weights(Arena& arena) {
 }
 
 template <class T>
+void Backward<T>::take_sums(Arena& arena) {
+  if (!by_group) return;
+  const int64_t GH = G * n.H;
+  for (int g = 1; g < split.groups; g++) {
+    Sums<T>& s = more[g];
+    s = {a.ids ? nullptr : arena.take<T>(GH * n.I),
+         arena.take<T>(GH * n.P),
+         arena.take<T>(GH),
+         arena.take<T>(GH),
+         project ? arena.take<T>(n.P * n.H) : nullptr,
+         a.ids ? arena.take<T>(n.I * GH) : nullptr};
+  }
+}
+
+template <class T>
 void Backward<T>::take_rows(Arena& arena) {
   const int64_t steps = chunk_steps * n.B;
   h0 = half && a.h0 ? arena.take<T>(n.B * n.P) : nullptr;
@@ -45,8 +60,8 @@ void Backward<T>::take_rows(Arena& arena) {
 template <class T>
 void Backward<T>::take_own(Arena& arena) {
   const int64_t group = max64(ceil_div(max64(n.B, 1), split.groups), kMaxRows);
-  const int64_t H_cell = ceil_div(n.H, split.threads()) + kPanelRows,
-                P_cell = ceil_div(n.P, split.threads()) + kPanelRows;
+  const int64_t cut = by_group ? 1 : split.threads();
+  const int64_t H_cell = ceil_div(n.H, cut) + kPanelRows, P_cell = ceil_div(n.P, cut) + kPanelRows;
   const int64_t packed = max64(PackedGradients<T>::size(N, H_cell, ceil_div(chunk_rows, elements)),
                                project ? PackedGradients<T>::size(1, P_cell, chunk_rows) : 0);
   for (int i = 0; i < split.threads(); i++) {
@@ -81,26 +96,21 @@ void Backward<T>::widen(int d, int i, int m) {
 }
 
 template <class T>
-void Backward<T>::widen_chunk(int d, int64_t s0, int64_t s1, int i, int m) {
-  const Range q = share(s1 - s0, i, m);
-  for (int64_t s = s0 + q.begin; s < s0 + q.end; s++)
-    for (int g = 0; g < split.groups; g++) {
-      const int64_t t = time(d, s), before = d == 0 ? t - 1 : t + 1, first = rows.begin(g);
-      for (int64_t r = first; r < first + rows.active(g, t); r++) {
-        const int64_t row = rows.row(r), at = (s - s0) * n.B + r;
-        if (x_chunk) widen_row(a.x, (t * n.B + row) * n.I, x_chunk + at * n.I, n.I);
-        if (dy_chunk) widen_row(b.dy, y_at(d, t, row), dy_chunk + at * n.P, n.P);
-        if (y_chunk) widen_row(a.y, y_at(d, t, row), y_chunk + at * n.P, n.P);
-        if (!h_chunk) continue;
-        T* h = h_chunk + at * n.P;
-        if (rows.cut(d, t, row) || (rows.starts(d, t, row) && !a.h0))
-          __builtin_memset(h, 0, n.P * sizeof(T));
-        else if (rows.starts(d, t, row))
-          __builtin_memcpy(h, h0 + row * n.P, n.P * sizeof(T));
-        else
-          widen_row(a.y, y_at(d, before, row), h, n.P);
-      }
-    }
+void Backward<T>::widen_chunk(int d, Range groups, Range part, int64_t s0) {
+  each_row(d, groups, part.begin, part.end, [&](int64_t s, int64_t t, int64_t, int64_t r) {
+    const int64_t row = rows.row(r), at = (s - s0) * n.B + r, before = d == 0 ? t - 1 : t + 1;
+    if (x_chunk) widen_row(a.x, (t * n.B + row) * n.I, x_chunk + at * n.I, n.I);
+    if (dy_chunk) widen_row(b.dy, y_at(d, t, row), dy_chunk + at * n.P, n.P);
+    if (y_chunk) widen_row(a.y, y_at(d, t, row), y_chunk + at * n.P, n.P);
+    if (!h_chunk) return;
+    T* h = h_chunk + at * n.P;
+    if (rows.cut(d, t, row) || (rows.starts(d, t, row) && !a.h0))
+      __builtin_memset(h, 0, n.P * sizeof(T));
+    else if (rows.starts(d, t, row))
+      __builtin_memcpy(h, h0 + row * n.P, n.P * sizeof(T));
+    else
+      widen_row(a.y, y_at(d, before, row), h, n.P);
+  });
 }
 
 template <class T>
@@ -141,7 +151,9 @@ void Backward<T>::pack(int d, int i, int m) {
   }
   if (d_table) {
     const Range v = share(n.I, i, m);
-    __builtin_memset(d_table + v.begin * G * n.H, 0, (v.end - v.begin) * G * n.H * sizeof(T));
+    const int64_t GH = G * n.H, bytes = (v.end - v.begin) * GH * sizeof(T);
+    for (int g = 0; g < (by_group ? split.groups : 1); g++)
+      __builtin_memset((g > 0 ? more[g].table : d_table) + v.begin * GH, 0, bytes);
   }
 }
 

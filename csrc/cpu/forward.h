@@ -103,8 +103,8 @@ struct Forward {
 
   // ---- input projection of the steps s0 <= s < s1
 
-  // Half types: the rows of x that take part, to float. Share i of m.
-  void widen_x(int d, int64_t s0, int64_t s1, int i, int m);
+  // Half types: the rows of x of group g that take part in the steps `part`, to float.
+  void widen_x(int d, int g, Range part, int64_t s0);
   // W_ih x + b of group g's active rows, for some panels, to x_part.
   void project_input(Own& o, int d, int g, Range units, int64_t s0, int64_t s1);
 
@@ -159,8 +159,9 @@ struct Forward {
   Range units_of(int part) const { return share(panels.count, part, split.parts); }
   Range outs_of(int part) const { return share(out_panels.count, part, split.parts); }
 
-  // The steps s0 <= s < s1: a phase where only groups are dealt out, else a phase for each step.
-  void chunk_by_groups(Member& m, int d, int64_t s0, int64_t s1);
+  // All steps of a group, which is all there is to do where units are not cut.
+  void run_group(Own& o, int d, int g);
+  // The steps s0 <= s < s1 where units are cut: a phase for each step.
   void chunk_by_parts(Member& m, int d, int64_t s0, int64_t s1);
   void run(Member& m);
 

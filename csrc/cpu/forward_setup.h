@@ -106,16 +106,14 @@ void Forward<T>::fill_table(int d, int i, int m) {
 }
 
 template <class T>
-void Forward<T>::widen_x(int d, int64_t s0, int64_t s1, int i, int m) {
-  const Range q = share(s1 - s0, i, m);
-  for (int64_t s = s0 + q.begin; s < s0 + q.end; s++)
-    for (int g = 0; g < split.groups; g++) {
-      const int64_t t = time(d, s), first = rows.begin(g);
-      for (int64_t r = first; r < first + rows.active(g, t); r++)
-        if constexpr (sizeof(T) == 4)
-          to_float(a.dtype, element(a.x, (t * n.B + rows.row(r)) * n.I, a.dtype), x_chunk + ((s - s0) * n.B + r) * n.I,
-                   n.I);
-    }
+void Forward<T>::widen_x(int d, int g, Range part, int64_t s0) {
+  for (int64_t s = part.begin; s < part.end; s++) {
+    const int64_t t = time(d, s), first = rows.begin(g);
+    for (int64_t r = first; r < first + rows.active(g, t); r++)
+      if constexpr (sizeof(T) == 4)
+        to_float(a.dtype, element(a.x, (t * n.B + rows.row(r)) * n.I, a.dtype), x_chunk + ((s - s0) * n.B + r) * n.I,
+                 n.I);
+  }
 }
 
 template <class T>

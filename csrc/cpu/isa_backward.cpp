@@ -23,11 +23,11 @@ FUSEDRNN_INLINE void Backward<T>::own_cells(const Member& m, F&& f) {
 }
 
 template <class T>
-int64_t Backward<T>::chunk_begin(int d, int64_t s1) const {
+int64_t Backward<T>::chunk_begin(int d, Range groups, int64_t s1) const {
   if (!a.lengths) return max64(0, s1 - 1) / chunk_steps * chunk_steps;
-  int64_t s = s1 - 1, count = rows.active(time(d, s));
-  while (s > 0 && s1 - s < chunk_steps && count + rows.active(time(d, s - 1)) <= chunk_rows)
-    count += rows.active(time(d, --s));
+  int64_t s = s1 - 1, count = active(groups, time(d, s));
+  while (s > 0 && s1 - s < chunk_steps && count + active(groups, time(d, s - 1)) <= chunk_rows)
+    count += active(groups, time(d, --s));
   return s;
 }
 
@@ -84,17 +84,25 @@ void Backward<T>::narrow_grads(int d, int i, int m) {
 }
 
 template <class T>
-void Backward<T>::steps_by_groups(Member& m, int d, int64_t s0, int64_t s1) {
-  if (!m.enter()) return;
-  Own& o = own[m.rank()];
-  own_cells(m, [&](int g, int) {
-    for (int64_t s = s1 - 1; s >= s0; s--) {
-      if (project) output_step(o, d, g, 0, s, s0);
-      step(o, d, g, 0, s, s0);
-      if (b.dh0) finish_step(o, d, g, 0, s);
-    }
-  });
-  m.leave();
+void Backward<T>::steps_of_group(Own& o, int d, int g, int64_t s0, int64_t s1) {
+  for (int64_t s = s1 - 1; s >= s0; s--) {
+    if (project) output_step(o, d, g, 0, s, s0);
+    step(o, d, g, 0, s, s0);
+    if (b.dh0) finish_step(o, d, g, 0, s);
+  }
+}
+
+template <class T>
+void Backward<T>::run_group(Own& o, int d, int g) {
+  Chunk c = {groups_of(g), 0, n.T, 0, 0, false};
+  for (; c.s1 > 0; c.s1 = c.s0, c.add = true) {
+    c.s0 = chunk_begin(d, c.groups, c.s1);
+    if (half) widen_chunk(d, c.groups, {c.s0, c.s1}, c.s0);
+    steps_of_group(o, d, g, c.s0, c.s1);
+    list_rows(o, d, c);
+    weight_grads(o, d, c, 0, 1);
+    if (b.dx) input_grad(o, d, c, 0, 1);
+  }
 }
 
 template <class T>
@@ -120,15 +128,35 @@ template <class T>
 void Backward<T>::sums(Member& m, int d, int64_t s0, int64_t s1, bool add) {
   if (!m.enter()) return;
   Own& o = own[m.rank()];
-  int64_t skip;
-  const int64_t K = list_rows(o, d, s0, s1, &skip);
+  Chunk c = {groups_of(0), s0, s1, 0, 0, add};
+  list_rows(o, d, c);
   // Shares of the planned number of threads, not of those that came: the tiles and so the bits must not depend on that.
   const Range cells = share(split.threads(), m.rank(), m.size());
-  for (int64_t c = cells.begin; c < cells.end; c++) {
-    weight_grads(o, d, int(c), s0, s1, K, skip, add);
-    if (b.dx) input_grad(o, d, s0, K, c, split.threads());
+  for (int64_t i = cells.begin; i < cells.end; i++) {
+    weight_grads(o, d, c, i, split.threads());
+    if (b.dx) input_grad(o, d, c, i, split.threads());
   }
   m.leave();
+}
+
+template <class T>
+void Backward<T>::run_chunks(Member& m, int d) {
+  for (int64_t s1 = n.T; s1 > 0;) {
+    const int64_t s0 = chunk_begin(d, groups_of(0), s1);
+    if (half && m.enter()) {
+      const Range q = share(s1 - s0, m.rank(), m.size());
+      widen_chunk(d, groups_of(0), {s0 + q.begin, s0 + q.end}, s0);
+      m.leave();
+    }
+    if (split.parts > 1) {
+      steps_by_parts(m, d, s0, s1);
+    } else if (m.enter()) {
+      own_cells(m, [&](int g, int) { steps_of_group(own[m.rank()], d, g, s0, s1); });
+      m.leave();
+    }
+    sums(m, d, s0, s1, s1 < n.T);
+    s1 = s0;
+  }
 }
 
 template <class T>
@@ -142,15 +170,13 @@ void Backward<T>::run(Member& m) {
       pack(d, m.rank(), m.size());
       m.leave();
     }
-    for (int64_t s1 = n.T; s1 > 0;) {
-      const int64_t s0 = chunk_begin(d, s1);
-      if (half && m.enter()) {
-        widen_chunk(d, s0, s1, m.rank(), m.size());
-        m.leave();
-      }
-      split.parts == 1 ? steps_by_groups(m, d, s0, s1) : steps_by_parts(m, d, s0, s1);
-      sums(m, d, s0, s1, s1 < n.T);
-      s1 = s0;
+    if (by_group)
+      m.share_out(split.groups, [&](int rank, int64_t g) { run_group(own[rank], d, int(g)); });
+    else
+      run_chunks(m, d);
+    if (by_group && split.groups > 1 && m.enter()) {
+      add_groups(d, m.rank(), m.size());
+      m.leave();
     }
     if (a.ids && b.dw[d].ih && m.enter()) {
       transpose_table(d, m.rank(), m.size());

@@ -4,9 +4,9 @@
 // scratch that stays in cache, and the steps of the chunk run. A step multiplies h_{t-1} by W_hh panel by panel; each
 // tile of sums goes straight into the cell's maths, which writes h_t (to y itself), c_t and what backward needs.
 //
-// The batch is cut into groups, which need not meet before the chunk ends, and the units into parts, which meet after
-// every step (schedule.h). Rows that have ended are not touched at all; initial states and resets only choose the
-// address the previous state is read from.
+// The batch is cut into groups, which never meet, and the units into parts, which meet after every step (schedule.h).
+// Rows that have ended are not touched at all; initial states and resets only choose the address the previous state is
+// read from.
 #include "entry.h"
 #include "forward_setup.h"
 
@@ -155,22 +155,26 @@ void Forward<T>::finish(int d, int i, int m) {
 }
 
 template <class T>
-void Forward<T>::chunk_by_groups(Member& m, int d, int64_t s0, int64_t s1) {
-  if (!m.enter()) return;
-  Own& o = own[m.rank()];
-  own_cells(m, [&](int g, int) {
+void Forward<T>::run_group(Own& o, int d, int g) {
+  for (int64_t s0 = 0; s0 < n.T; s0 += chunk_steps) {
+    const int64_t s1 = min64(n.T, s0 + chunk_steps);
+    if (x_chunk) widen_x(d, g, {s0, s1}, s0);
     project_input(o, d, g, units_of(0), s0, s1);
     for (int64_t s = s0; s < s1; s++) {
       step(o, d, g, units_of(0), s, s0);
       if (project) project_output(o, d, g, outs_of(0), s);
     }
-  });
-  m.leave();
+  }
 }
 
 template <class T>
 void Forward<T>::chunk_by_parts(Member& m, int d, int64_t s0, int64_t s1) {
   Own& o = own[m.rank()];
+  if (x_chunk && m.enter()) {
+    const Range q = share(s1 - s0, m.rank(), m.size());
+    for (int g = 0; g < split.groups; g++) widen_x(d, g, {s0 + q.begin, s0 + q.end}, s0);
+    m.leave();
+  }
   if (m.enter()) {
     own_cells(m, [&](int g, int p) { project_input(o, d, g, units_of(p), s0, s1); });
     m.leave();
@@ -202,14 +206,10 @@ void Forward<T>::run(Member& m) {
       fill_table(d, m.rank(), m.size());
       m.leave();
     }
-    for (int64_t s0 = 0; s0 < n.T; s0 += chunk_steps) {
-      const int64_t s1 = min64(n.T, s0 + chunk_steps);
-      if (x_chunk && m.enter()) {
-        widen_x(d, s0, s1, m.rank(), m.size());
-        m.leave();
-      }
-      split.parts == 1 ? chunk_by_groups(m, d, s0, s1) : chunk_by_parts(m, d, s0, s1);
-    }
+    if (split.parts == 1)
+      m.share_out(split.groups, [&](int rank, int64_t g) { run_group(own[rank], d, int(g)); });
+    else
+      for (int64_t s0 = 0; s0 < n.T; s0 += chunk_steps) chunk_by_parts(m, d, s0, min64(n.T, s0 + chunk_steps));
     if (m.enter()) {
       finish(d, m.rank(), m.size());
       m.leave();

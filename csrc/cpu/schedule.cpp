@@ -27,6 +27,14 @@ double step_time(const Dims& n, int gates, int64_t unit_blocks, int element_byte
   return std::max(compute, stream) + 0.2 * std::min(compute, stream) + input + (s.parts > 1 ? meeting : 0);
 }
 
+// Whether each group has rows enough that adding up its weight gradients is little beside making them.
+bool worth_apart(const Dims& n, int gates, int element_bytes, Split s) {
+  constexpr int64_t kMostBytes = int64_t(64) << 20, kFewestRows = 256;
+  if (s.parts > 1) return false;
+  return s.groups == 1 || (n.T * n.B / s.groups >= kFewestRows &&
+                           gates * n.H * (n.I + n.P) * element_bytes * (s.groups - 1) <= kMostBytes);
+}
+
 }  // namespace
 
 void force_split(Split split) { forced = split; }
@@ -34,10 +42,10 @@ void force_split(Split split) { forced = split; }
 Split choose_split(const Dims& n, int gates, int64_t unit_blocks, int element_bytes, int threads) {
   if (forced.groups > 0)
     return {int(std::max<int64_t>(1, std::min<int64_t>(forced.groups, n.B))),
-            int(std::min<int64_t>(forced.parts, unit_blocks))};
+            int(std::min<int64_t>(forced.parts, unit_blocks)), forced.apart};
   // Nothing that is measured may enter here: tiles, and so the last bits, depend on the split. See useful_threads.
   const double meeting = 300, start = 1000;
-  Split best = {1, 1};
+  Split best = {1, 1, true};
   if (threads <= 1 || n.B == 0) return best;
   double least = step_time(n, gates, unit_blocks, element_bytes, best, 0);
   if (double(n.T) * least < 8 * start) return best;
@@ -49,6 +57,7 @@ Split choose_split(const Dims& n, int gates, int64_t unit_blocks, int element_by
       best = s;
     }
   }
+  best.apart = worth_apart(n, gates, element_bytes, best);
   return best;
 }
 

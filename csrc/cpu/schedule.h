@@ -5,10 +5,13 @@
 
 namespace fusedrnn::cpu {
 
-// How the recurrence is cut: the batch into groups that never meet, the units of every group into parts that meet once
-// per step. groups * parts cells are dealt out to the members of a team.
+// How a layer is cut: the batch into groups that never meet in the recurrence, the units of every group into parts that
+// meet once per step. groups * parts cells are dealt out to the members of a team.
 struct Split {
   int groups, parts;
+  // Backward: the groups do not meet for the sums of the weight gradients either; each has its own, which are added up
+  // at the end. Only where units are not cut.
+  bool apart = false;
   int threads() const { return groups * parts; }
 };
 

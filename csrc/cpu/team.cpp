@@ -17,7 +17,8 @@ constexpr int kSpins = 1000;            // some 10 us, then yield
 constexpr int kStartSpins = 100;        // the leader holds the first phase for the others, some 2 us
 constexpr int64_t kLongWait = 200'000;  // ns; a shorter wait is uneven work or a hiccup
 constexpr double kLongShare = 0.2;      // and so is a wait below this share of the time since the last one
-std::atomic<int> most_alone{16};        // the longest time alone, in lengths of the wait
+constexpr double kLongPiece = 1.5;  // pieces may be uneven: waiting for one so many times as long as one's own is long
+std::atomic<int> most_alone{16};    // the longest time alone, in lengths of the wait
 
 void pause() {
 #if defined(__x86_64__)
@@ -75,6 +76,26 @@ struct TeamState {
   static_assert(kMaxTeam == 64);
   Slot slots[kMaxTeam];
 
+  // Pieces of work that are dealt out.
+  struct Pieces {
+    int64_t count = 0;
+    void (*body)(void*, int, int64_t) = nullptr;
+    void* ctx = nullptr;
+    alignas(64) std::atomic<int64_t> next{0};
+    alignas(64) std::atomic<int64_t> done{0};
+
+    void take(int rank, int64_t count_, void (*body_)(void*, int, int64_t), void* ctx_) {
+      while (next.load(std::memory_order_relaxed) < count_) {
+        const int64_t i = next.fetch_add(1, std::memory_order_relaxed);
+        if (i >= count_) return;
+        body_(ctx_, rank, i);
+        done.fetch_add(1, std::memory_order_release);
+      }
+    }
+  };
+  Pieces pieces[kMostShared];
+  alignas(64) std::atomic<Pieces*> open{nullptr};  // those that a thread without a share in the phase may take, too
+
   TeamState(int limit_, void (*work_)(void*, Member&), void* ctx_) : limit(limit_), work(work_), ctx(ctx_) {}
 
   static void body(void* self, int64_t) { static_cast<TeamState*>(self)->join(); }
@@ -100,6 +121,7 @@ struct TeamState {
   bool admitted(Member& m, int64_t p) {
     const Slot& slot = slots[m.rank_];
     wait_until([&] {
+      if (Pieces* all = open.load(std::memory_order_acquire)) all->take(m.rank_, all->count, all->body, all->ctx);
       return phase_of(slot.first.load(std::memory_order_acquire)) >= p || finished.load(std::memory_order_acquire);
     });
     const int64_t first = slot.first.load(std::memory_order_acquire);
@@ -150,16 +172,41 @@ struct TeamState {
   // Leader, after a wait that began at `begin`: whether to go alone for a while.
   void judge(int64_t begin) {
     const int64_t end = now(), wait = end - begin;
-    if (wait > kLongWait && double(wait) > kLongShare * double(begin - last_wait_end)) {
-      const int64_t since = begin - alone_until.load(std::memory_order_relaxed);
-      const int before = alone_factor.load(std::memory_order_relaxed);
-      const int most = most_alone.load(std::memory_order_relaxed);
-      const int factor = since < most * wait ? std::min(2 * before, most) : 1;
-      alone_factor.store(factor, std::memory_order_relaxed);
-      alone_for = factor * wait;
-      alone_until.store(end + alone_for, std::memory_order_relaxed);
-    }
+    if (wait > kLongWait && double(wait) > kLongShare * double(begin - last_wait_end)) go_alone(begin, end);
     last_wait_end = end;
+  }
+  void go_alone(int64_t begin, int64_t end) {
+    const int64_t wait = end - begin;
+    const int64_t since = begin - alone_until.load(std::memory_order_relaxed);
+    const int before = alone_factor.load(std::memory_order_relaxed);
+    const int most = most_alone.load(std::memory_order_relaxed);
+    const int factor = since < most * wait ? std::min(2 * before, most) : 1;
+    alone_factor.store(factor, std::memory_order_relaxed);
+    alone_for = factor * wait;
+    alone_until.store(end + alone_for, std::memory_order_relaxed);
+  }
+
+  void share_out(Member& m, int64_t count, void (*body)(void*, int, int64_t), void* ctx) {
+    Pieces& p = pieces[m.shared_++];
+    if (!enter(m)) return;
+    const bool leads = m.rank_ == 0;
+    if (leads && alone_for == 0) {
+      p.count = count;
+      p.body = body;
+      p.ctx = ctx;
+      open.store(&p, std::memory_order_release);
+    }
+    const int64_t begin = now();
+    p.take(m.rank_, count, body, ctx);
+    if (leads) open.store(nullptr, std::memory_order_relaxed);
+    const int64_t own = now() - begin;
+    const int64_t waited = wait_until([&] { return p.done.load(std::memory_order_acquire) >= count; });
+    if (leads) {
+      last_wait_end = now();
+      if (waited > kLongWait && double(waited) > kLongPiece * double(own))
+        go_alone(last_wait_end - waited, last_wait_end);
+    }
+    leave(m);
   }
 
   bool enter(Member& m) {
@@ -206,6 +253,10 @@ struct Measured {
 bool Member::enter() { return !team_ || team_->enter(*this); }
 void Member::leave() {
   if (team_) team_->leave(*this);
+}
+void Member::share_out(int64_t count, void (*body)(void*, int, int64_t), void* ctx) {
+  if (team_) return team_->share_out(*this, count, body, ctx);
+  for (int64_t i = 0; i < count; i++) body(ctx, 0, i);
 }
 
 void limit_time_alone(int lengths) { most_alone.store(lengths, std::memory_order_relaxed); }

@@ -18,8 +18,8 @@ using fusedrnn::cpu::Split;
 
 namespace {
 
-constexpr Split kSplits[] = {{1, 1}, {2, 1}, {1, 2}, {3, 1}, {1, 3}};
-constexpr int kSplitCount = sizeof(kSplits) / sizeof(kSplits[0]);
+constexpr Split kSplits[] = {{2, 1}, {1, 2}, {3, 1}, {1, 3}, {1, 1, true}, {2, 1, true}, {3, 1, true}};
+constexpr int kSplitCount = sizeof(kSplits) / sizeof(kSplits[0]);  // prime to the number of sizes below
 
 // The oracle's gradients are those of its own forward pass, by central differences.
 void oracle_is_its_own_derivative() {
@@ -77,7 +77,7 @@ void check_case(const Options& o, Split split) {
   c.matches(first);
   for (const auto& pool : {pools::all[1 + o.seed % (pools::count - 1)], pools::one})
     check::that(c.run(pool) == first, o.name() + ": other bits on a second run, split " + std::to_string(split.groups) +
-                                          "x" + std::to_string(split.parts));
+                                          "x" + std::to_string(split.parts) + (split.apart ? " apart" : ""));
   const Results inference = c.run(pools::one, false);
   check::that(
       inference.y.raw == first.y.raw && inference.h_n.raw == first.h_n.raw && inference.c_n.raw == first.c_n.raw,
@@ -170,7 +170,7 @@ void rows_without_steps() {
     o.cell = cell;
     o.n = {6, 5, 3, 18, 18, 2};
     o.lengths = o.resets = true;
-    force_split({2, 1});
+    force_split({2, 1, true});
     Case c(o);
     for (int64_t& l : c.layer.lengths) l = 0;
     c.matches(c.run(pools::all[1]));

@@ -46,6 +46,46 @@ void check_team(const Threads& pool, int limit, int phases, const std::string& n
   check::that(w.largest <= limit && w.largest <= pool.count, name + ": more members than allowed");
 }
 
+// Pieces that are dealt out between phases.
+struct Dealt {
+  static constexpr int kRounds = fusedrnn::cpu::kMostShared, kPieces = 5;
+  std::atomic<int> times[kRounds][kPieces] = {};
+  std::atomic<int> ended[kRounds] = {}, early{0}, twice{0}, most{0};
+  std::atomic<bool> busy[fusedrnn::cpu::kMaxTeam] = {};  // a member runs one piece at a time
+
+  static void run(void* self, Member& m) {
+    Dealt& d = *static_cast<Dealt*>(self);
+    for (int round = 0; round < kRounds; round++) {
+      m.share_out(kPieces, [&d, round](int rank, int64_t i) {
+        if (round > 0 && d.ended[round - 1] != kItems) d.early++;
+        if (d.busy[rank].exchange(true)) d.twice++;
+        if (rank > d.most) d.most = rank;
+        std::this_thread::sleep_for(std::chrono::microseconds(30 * (i % 3)));
+        d.times[round][i]++;
+        d.busy[rank] = false;
+      });
+      if (!m.enter()) continue;
+      for (const auto& t : d.times[round]) d.early += t != 1;
+      d.ended[round] += kItems * (m.rank() + 1) / m.size() - kItems * m.rank() / m.size();
+      m.leave();
+    }
+  }
+};
+
+void check_dealt(const Threads& pool, int limit, const std::string& name) {
+  for (int repeat = 0; repeat < 40; repeat++) {
+    Dealt d;
+    run_team(pool, limit, Dealt::run, &d);
+    int wrong = 0;
+    for (const auto& round : d.times)
+      for (const auto& t : round) wrong += t != 1;
+    for (const auto& e : d.ended) wrong += e != kItems;
+    check::that(wrong == 0, name + ": " + std::to_string(wrong) + " pieces or phases not done exactly once");
+    check::that(d.early == 0, name + ": pieces beside a phase, or a phase beside pieces");
+    check::that(d.twice == 0 && d.most < limit, name + ": one rank for two threads, or one above the limit");
+  }
+}
+
 void several_callers() {
   std::atomic<int> wrong{0};
   std::vector<std::thread> callers;
@@ -63,7 +103,10 @@ void several_callers() {
 
 void test_pools() {
   for (int i = 0; i < pools::count; i++)
-    for (int limit : {1, 2, 3, 7})
-      check_team(pools::all[i], limit, 400, "team, pool " + std::to_string(i) + ", limit " + std::to_string(limit));
+    for (int limit : {1, 2, 3, 7}) {
+      const std::string name = "pool " + std::to_string(i) + ", limit " + std::to_string(limit);
+      check_team(pools::all[i], limit, 400, "team, " + name);
+      check_dealt(pools::all[i], limit, "pieces, " + name);
+    }
   several_callers();
 }
