@@ -95,12 +95,17 @@ def goal_table(run: Run) -> Table:
             g.text, "-" if isnan(g.value) else significant(g.value),
             f"{'>=' if g.at_least else '<='} {significant(g.limit)}",
             "met" if g.met else "NOT THERE" if isnan(g.value) else "MISSED", g.where,
+            "-" if isnan(g.ceiling) else significant(g.ceiling),
         ]
         for g in goals.evaluate(run)
     ]  # fmt: skip
     missed = sum(row[3] != "met" for row in rows)
-    note = f"{len(rows) - missed} of {len(rows)} met."
-    return Table(f"Goals, {label(run)}", ["goal", "measured", "wanted", "", "where"], rows, note)
+    note = (
+        f"{len(rows) - missed} of {len(rows)} met. At the peak: what the products alone would reach at the peak that "
+        "this machine measures; a goal above it cannot be met here."
+    )
+    titles = ["goal", "measured", "wanted", "", "where", "at the peak"]
+    return Table(f"Goals, {label(run)}", titles, rows, note)
 
 
 def peer_table(run: Run) -> Table:

@@ -308,6 +308,10 @@ def test_the_grid_is_judged_by_mean_worst_point_peak_and_memory() -> None:
     mean, worst = (found[f"gru training, times torch.nn: {k}"] for k in ("geometric mean", "worst"))
     assert (mean.value, mean.met) == (pytest.approx(6.0), True)
     assert (worst.value, worst.met, worst.where) == (pytest.approx(2.0), False, "100,64,256,256")
+    # What is left where the products take as long as the peak of 500 GFLOP/s lets them.
+    ceilings = [r["samples"]["torch.nn"][0] * 500e9 / r["flops"] for r in (slow, fast)]
+    assert worst.ceiling == pytest.approx(min(ceilings))
+    assert mean.ceiling == pytest.approx(math.sqrt(ceilings[0] * ceilings[1]))
     peak = found["gru training, fraction of the peak, H >= 256, B >= 16: worst"]
     assert peak.value == pytest.approx(fast["flops"] / 1e-3 / 500e9)
     assert peak.where == "35,32,28,256"
