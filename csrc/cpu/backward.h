@@ -68,8 +68,8 @@ struct Backward {
         split(s),
         by_group(s.apart && !(args.f.ids && s.groups > 1 && n.I > n.T * n.B / s.groups)),
         ahead(asks_ahead<T>(n, 1 + S + ops.has_cell)),
-        units(ceil_div(n.H, L), kMaxColumns, s.parts),
-        outs(ceil_div(n.P, L), kMaxColumns, s.parts),
+        units(ceil_div(n.H, L), best_columns(ceil_div(n.B, s.groups), ceil_div(n.H, L)), s.parts),
+        outs(ceil_div(n.P, L), best_columns(ceil_div(n.B, s.groups), ceil_div(n.P, L)), s.parts),
         inputs(ceil_div(n.I, L), kMaxColumns, 1),
         rows(arena, n, s.groups, a.lengths, a.resets) {
     const int64_t at_once = by_group ? ceil_div(n.B, split.groups) : n.B;

@@ -9,14 +9,14 @@ constexpr int64_t kChunkRows = 96;  // rows of a group whose input projections a
 
 // How the G gates of the units are laid out for the products: blocks of units of a panel, and vectors of a strip of it.
 // Where there are 16 registers, vectors are short, too: a panel of two blocks is then a cache line of units, and strips
-// of three vectors lose least where rows are left over (measured with AVX2: 2x3 and 3x3 tiles reach 98 % of the peak,
-// 2x4 90); a single row wants strips as wide as they come.
+// of three vectors, which make tiles of four rows, lose least where rows are left over. A single row wants strips as
+// wide as they come.
 struct GatePanels {
   int blocks, columns;
 };
 constexpr int kPanelVectors = kMaxBlocks * kMaxColumns;
-constexpr GatePanels gate_panels(int G, int64_t rows) {
-  if (G == 1) return {kMaxColumns, kMaxColumns};
+constexpr GatePanels gate_panels(int G, int64_t blocks, int64_t rows) {
+  if (G == 1) return {best_columns(rows, blocks), kMaxColumns};
   if (kRegisters == 32) return {G < kMaxColumns ? kMaxColumns / G : 1, kMaxColumns};
   return {kMaxBlocks, rows == 1 ? kMaxColumns : 3};
 }
@@ -68,7 +68,7 @@ struct Forward {
         out_blocks(ceil_div(n.P, L)),
         split(s),
         ahead(asks_ahead<T>(n, 1 + S + ops.has_cell)),
-        layout(gate_panels(ops.G, ceil_div(max64(n.B, 1), s.groups))),
+        layout(gate_panels(ops.G, unit_blocks, ceil_div(max64(n.B, 1), s.groups))),
         panels(unit_blocks, layout.blocks, s.parts),
         out_panels(out_blocks, kMaxColumns, s.parts),
         rows(arena, args.n, s.groups, args.lengths, args.resets) {
