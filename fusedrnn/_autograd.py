@@ -51,7 +51,10 @@ class Layer(Function):
         y, h_n, c_n, gates, cells, hidden = done or _ops.layer_forward(
             x, h0, c0, weights, lengths, resets, cell, directions, not recompute, tf32
         )
-        kept = _NOTHING if recompute else (y, gates, cells, hidden)
+        # The op has empty vectors for what its cell does not keep, a direct call None: alike when saved,
+        # since a checkpoint may run the one and then the other.
+        own = (t if t is not None and t.dim() > 1 else None for t in (gates, cells, hidden))
+        kept = _NOTHING if recompute else (y, *own)
         ctx.save_for_backward(x, h0, c0, lengths, resets, *kept, *weights)
         ctx.settings = (cell, directions, tf32)
         ctx.set_materialize_grads(False)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from oracle import CELLS, random_options, states_of, strided, weights_of
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 from fusedrnn import _C, _direct, _ops, functional
 from fusedrnn.reference import CELLS as INFO
@@ -298,6 +299,8 @@ def test_it_declines_what_is_not_plain():
         "ids of int32": {"x": torch.zeros(T, B, dtype=torch.int32)},
         "ids too large": {"x": torch.full((T, B), I)},
         "negative ids": {"x": torch.full((T, B), -1)},
+        "a sign that is not in memory": {"x": torch._neg_view(x.detach())},
+        "a state of that kind": {"h": torch._neg_view(h.detach())},
         "another device": {"x": x.to("meta")},
         "a subclass": {"x": x.detach().as_subclass(Mine)},
         "sparse": {"x": x.detach().to_sparse()},
@@ -337,6 +340,7 @@ def test_backward_declines_what_is_not_plain():
     assert call() is not None
     for what, change in {
         "a strided gradient": {"dy": strided(dy)},
+        "a gradient whose sign is not in memory": {"dy": torch._neg_view(dy)},
         "an expanded gradient": {"dy": torch.ones(()).expand(T, B, H)},
         "a gradient of another shape": {"dh": dy},
         "a gradient of another dtype": {"dc": dh.double()},
@@ -348,6 +352,24 @@ def test_backward_declines_what_is_not_plain():
         "lists": {"saved": list(saved), "needs": list(needs)},
     }.items():
         assert call(**change) is None, what
+
+
+@cells
+@pytest.mark.parametrize("first", [True, False])
+def test_a_checkpoint_may_go_one_way_and_then_the_other(cell, first, monkeypatch):
+    x, *_, w, _, _, _, _ = case(cell, given=False)
+    inputs = [x, *w]
+
+    def run(x):
+        return functional.layer(x, None, None, w, None, None, cell, 1)[0]
+
+    want = torch.autograd.grad(run(x).sin().sum(), inputs)
+    monkeypatch.setattr(_direct, "READY", _direct.READY and first)
+    y = checkpoint(run, x, use_reentrant=False)
+    monkeypatch.undo()
+    monkeypatch.setattr(_direct, "READY", _direct.READY and not first)
+    for got, gradient in zip(torch.autograd.grad(y.sin().sum(), inputs), want, strict=True):
+        assert torch.allclose(got, gradient)
 
 
 def test_a_wrong_number_or_type_of_arguments():

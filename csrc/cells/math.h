@@ -169,7 +169,8 @@ FUSEDRNN_FN void exp_parts(V y, V& q, V& t) {
   q = exp_polynomial(r, E{}) * (r * r) + r;
 }
 
-// The power of two whose exponent field is the low bits of e, as many as there are; the others are dropped.
+// The power of two whose exponent field is the low bits of e, which must fit that field; the bits of kMagic above are
+// shifted out.
 template <class V>
 FUSEDRNN_FN V power_of_two(typename Lane<V>::Int e) {
   return from_bits<V>(e << ExpConstants<typename Lane<V>::Elem>::kMantissa);

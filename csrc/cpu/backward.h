@@ -66,7 +66,7 @@ struct Backward {
         tile(tiles_of<T>(elements)),
         gate_cells(n.H / elements),
         split(s),
-        by_group(s.apart && !(args.f.ids && s.groups > 1 && n.I > n.T * n.B / s.groups)),
+        by_group(s.apart && s.parts == 1 && !(args.f.ids && s.groups > 1 && n.I > n.T * n.B / s.groups)),
         ahead(asks_ahead<T>(n, 1 + S + ops.has_cell)),
         units(ceil_div(n.H, L), best_columns(ceil_div(n.B, s.groups), ceil_div(n.H, L)), s.parts),
         outs(ceil_div(n.P, L), best_columns(ceil_div(n.B, s.groups), ceil_div(n.P, L)), s.parts),

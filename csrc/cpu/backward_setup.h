@@ -26,7 +26,8 @@ void Backward<T>::take_weights(Arena& arena) {
 
 template <class T>
 void Backward<T>::take_sums(Arena& arena) {
-  if (!by_group) return;
+  const auto wanted = [](const WeightGrads& w) { return w.ih || w.hh || w.b_ih || w.b_hh || w.hr; };
+  if (!by_group || !(wanted(b.dw[0]) || wanted(b.dw[1]))) return;
   const int64_t GH = G * n.H;
   for (int g = 1; g < split.groups; g++) {
     Sums<T>& s = more[g];
@@ -153,7 +154,7 @@ void Backward<T>::pack(int d, int i, int m) {
     const Range v = share(n.I, i, m);
     const int64_t GH = G * n.H, bytes = (v.end - v.begin) * GH * sizeof(T);
     for (int g = 0; g < (by_group ? split.groups : 1); g++)
-      __builtin_memset((g > 0 ? more[g].table : d_table) + v.begin * GH, 0, bytes);
+      if (T* table = g > 0 ? more[g].table : d_table) __builtin_memset(table + v.begin * GH, 0, bytes);
   }
 }
 

@@ -50,7 +50,7 @@ void forward_tile(const ForwardStep<T>& s, const T* acc, int64_t first, int64_t 
     T* saved = Cell::S > 0 && s.saved.base ? s.saved.at(r) : nullptr;
     int64_t block = panel.block;
     // Where there is one gate, its chain is short and a second one only costs registers.
-    if (G > 1)
+    if constexpr (G > 1)
       for (; block + 2 <= min64(end, whole); block += 2, acc += 2 * G * L)
         forward_block<Cell, T>(s, Twice{}, L, block, acc, x, h_prev, c_prev, h, c, saved);
     for (; block < end; block++, acc += G * L) {

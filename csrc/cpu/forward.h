@@ -8,9 +8,9 @@ namespace {
 constexpr int64_t kChunkRows = 96;  // rows of a group whose input projections are computed at once
 
 // How the G gates of the units are laid out for the products: blocks of units of a panel, and vectors of a strip of it.
-// Where there are 16 registers, vectors are short, too: a panel of two blocks is then a cache line of units, and strips
-// of three vectors, which make tiles of four rows, lose least where rows are left over. A single row wants strips as
-// wide as they come.
+// Where there are 16 registers, vectors are short, too: panels then have two blocks (with AVX2 a cache line), and
+// strips of three vectors, which make tiles of four rows, lose least where rows are left over. A single row wants
+// strips as wide as they come.
 struct GatePanels {
   int blocks, columns;
 };

@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kKeepBytes = size_t(128) << 20;
 constexpr size_t kHugePage = size_t(2) << 20;
-constexpr size_t kLarge = 2 * kHugePage;  // below, blocks stay with the process
+constexpr size_t kLarge = 2 * kHugePage;
 
 void advise(char* p, size_t bytes) {
 #if defined(__linux__)

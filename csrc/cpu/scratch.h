@@ -31,9 +31,10 @@ class Arena {
 // unwinding.)
 void with_scratch(size_t bytes, void (*use)(void* ctx, char* block), void* ctx);
 
-// Asks the system for huge pages for memory that is about to be written, where it is large enough to matter. The C
-// library gives large blocks back to the system each time, and on a virtual machine taking 32 MiB again page by page
-// costs up to 16 ms, in huge pages 3. Advice only: nothing depends on it.
+// Asks the system for huge pages for memory that is about to be written, where there are 4 MiB or more of it. The C
+// library gives blocks of more than 32 MiB back to the system each time, and what lies at the end of its heap now and
+// then; on a virtual machine, taking 32 MiB again page by page costs up to 16 ms, in huge pages 3. Advice only: nothing
+// depends on it.
 void expect_writes(void* p, size_t bytes);
 
 }  // namespace fusedrnn::cpu

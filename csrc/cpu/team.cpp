@@ -199,11 +199,11 @@ struct TeamState {
     const int64_t begin = now();
     p.take(m.rank_, count, body, ctx);
     if (leads) open.store(nullptr, std::memory_order_relaxed);
-    const int64_t own = now() - begin;
+    const int64_t own = now() - begin;  // some 0 where the others took all pieces
     const int64_t waited = wait_until([&] { return p.done.load(std::memory_order_acquire) >= count; });
     if (leads) {
       last_wait_end = now();
-      if (waited > kLongWait && double(waited) > kLongPiece * double(own))
+      if (own > kLongWait / 2 && waited > kLongWait && double(waited) > kLongPiece * double(own))
         go_alone(last_wait_end - waited, last_wait_end);
     }
     leave(m);

@@ -31,7 +31,7 @@ class Member {
   // runs the piece, below the limit. At most kMostShared times in a piece of work, and in the same order for all
   // members.
   template <class F>
-  void share_out(int64_t count, F&& f) {
+  void share_out(int64_t count, F f) {
     auto body = [](void* ctx, int rank, int64_t i) { (*static_cast<F*>(ctx))(rank, i); };
     share_out(count, body, &f);
   }

@@ -1,5 +1,5 @@
-// One layer over a whole sequence, forward and backward, without torch's dispatcher: for small calls, where it and the
-// boxing of arguments cost as much as the layer.
+// One layer over a whole sequence, forward and backward, without torch's dispatcher, which costs as much as a small
+// layer together with the boxing of arguments.
 #pragma once
 #include <Python.h>
 

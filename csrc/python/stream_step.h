@@ -4,7 +4,7 @@
 
 namespace fusedrnn::python {
 
-// Adds torch_setup and stream_step to the module (fusedrnn/_direct.py). -1 with a Python error where that fails.
+// Adds stream_step to the module (fusedrnn/_direct.py). -1 with a Python error where that fails.
 int add_stream_step(PyObject* module);
 
 }  // namespace fusedrnn::python

@@ -49,22 +49,13 @@ class TensorView {
     return true;
   }
   int dims() const { return t_.ndim; }
-  // Of such a tensor the strides say nothing: it may be the imaginary part of a conjugate, whose sign is not in memory.
-  bool one_element() const {
-    for (int i = 0; i < t_.ndim; i++)
-      if (t_.shape[i] != 1) return false;
-    return true;
-  }
   int bits() const { return t_.bits; }
   int64_t size(int i) const { return t_.shape[i]; }
   void* data() const { return static_cast<char*>(t_.data) + t_.byte_offset; }
 
  private:
-  // The last dimension must have stride 1 even where it holds one element: the imaginary part of a conjugate of several
-  // elements never has it.
   bool dense() const {
-    if (!t_.strides || t_.ndim == 0) return true;
-    if (t_.strides[t_.ndim - 1] != 1) return false;
+    if (!t_.strides) return true;
     int64_t next = 1;
     for (int i = t_.ndim - 1; i >= 0; next *= t_.shape[i--])
       if (t_.shape[i] != 1 && t_.strides[i] != next) return false;

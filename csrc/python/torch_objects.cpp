@@ -9,7 +9,7 @@ struct Torch {
   PyObject *tensor = nullptr, *parameter = nullptr;
   PyObject* watchers = nullptr;  // a tuple of functions, each of which says whether someone watches
   PyObject *empty = nullptr, *empty_like = nullptr, *float32 = nullptr, *float64 = nullptr, *cpu = nullptr,
-           *keywords = nullptr;
+           *keywords = nullptr, *is_neg = nullptr;
 };
 Torch torch_;
 
@@ -25,11 +25,22 @@ PyObject* torch_setup(PyObject*, PyObject* args) {
   if (!t.exchange) return nullptr;
   if (t.exchange->major != 1 || !t.exchange->view) Py_RETURN_FALSE;
   if (!(t.keywords = Py_BuildValue("(ss)", "dtype", "device"))) return nullptr;
+  if (!(t.is_neg = PyUnicode_InternFromString("is_neg"))) return nullptr;
   for (PyObject* held :
        {capsule, t.tensor, t.parameter, t.watchers, t.empty, t.empty_like, t.float32, t.float64, t.cpu})
     Py_INCREF(held);
   torch_ = t;  // for as long as the process lives
   Py_RETURN_TRUE;
+}
+
+// Whether the sign of a tensor is not in its memory, as that of a conjugate's imaginary part. Parameters are not asked.
+bool negative(PyObject* object) {
+  if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != torch_.tensor) return false;
+  PyObject* answer = PyObject_CallMethodNoArgs(object, torch_.is_neg);
+  if (!answer) PyErr_Clear();
+  const bool no = answer == Py_False;
+  Py_XDECREF(answer);
+  return !no;
 }
 
 PyMethodDef methods[] = {
@@ -60,7 +71,7 @@ bool view(PyObject* object, TensorView& out) {
 }
 
 bool view_floats(PyObject* object, int bits, TensorView& out) {
-  return view(object, out) && out.is(kDlFloat, bits) && !out.one_element();
+  return view(object, out) && out.is(kDlFloat, bits) && !negative(object);
 }
 
 PyObject* new_tensor(PyObject* like, const TensorView& like_view, int bits, std::initializer_list<int64_t> sizes,

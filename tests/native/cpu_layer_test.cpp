@@ -19,7 +19,8 @@ using fusedrnn::cpu::Split;
 namespace {
 
 constexpr Split kSplits[] = {{2, 1}, {1, 2}, {3, 1}, {1, 3}, {1, 1, true}, {2, 1, true}, {3, 1, true}};
-constexpr int kSplitCount = sizeof(kSplits) / sizeof(kSplits[0]);  // prime to the number of sizes below
+constexpr int kSplitCount =
+    sizeof(kSplits) / sizeof(kSplits[0]);  // prime to the number of sizes, and to the period of dy
 
 // The oracle's gradients are those of its own forward pass, by central differences.
 void oracle_is_its_own_derivative() {
@@ -103,7 +104,7 @@ void products_of_options() {
         o.ids = bits & 16;
         const bool project = (bits & 32) && !fusedrnn::cells::kCells[cell].reads_h_prev && s[3] > 1;
         o.n = {s[0], s[1], s[2], s[3], project ? (s[3] + 1) / 2 : s[3], 1 + (seed / 8) % 2};
-        o.dy = seed % 7 != 0;
+        o.dy = seed % 11 != 0;  // another period than the splits'
         o.seed = seed;
         check_case(o, kSplits[seed % kSplitCount]);
         seed++;

@@ -86,6 +86,31 @@ void check_dealt(const Threads& pool, int limit, const std::string& name) {
   }
 }
 
+// A thread that comes while the leader is at its first piece takes the next one: the leader holds its piece until then.
+void late_help() {
+  std::atomic<int> by_others{0};
+  auto work = [](void* self, Member& m) {
+    auto& others = *static_cast<std::atomic<int>*>(self);
+    m.share_out(2, [&others](int rank, int64_t) {
+      if (rank > 0) others++;
+      for (int i = 0; rank == 0 && i < 2000 && others == 0; i++)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    });
+  };
+  const Threads pool = {2, [](int64_t n, void (*body)(void*, int64_t), void* ctx) {
+                          std::vector<std::thread> all;
+                          for (int64_t i = 1; i < n; i++)
+                            all.emplace_back([=] {
+                              std::this_thread::sleep_for(std::chrono::milliseconds(20));
+                              body(ctx, i);
+                            });
+                          body(ctx, 0);
+                          for (std::thread& t : all) t.join();
+                        }};
+  run_team(pool, 2, work, &by_others);
+  check::that(by_others == 1, "a thread that came late took " + std::to_string(by_others) + " pieces, 1 expected");
+}
+
 void several_callers() {
   std::atomic<int> wrong{0};
   std::vector<std::thread> callers;
@@ -108,5 +133,6 @@ void test_pools() {
       check_team(pools::all[i], limit, 400, "team, " + name);
       check_dealt(pools::all[i], limit, "pieces, " + name);
     }
+  late_help();
   several_callers();
 }
