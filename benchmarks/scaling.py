@@ -5,7 +5,8 @@
 Each process of a run trains a character model on its own rows; DistributedDataParallel averages the
 gradients over gloo. In the column "rows a process" two processes make a batch of twice the rows
 (what one scales up for); in "rows in all" they share the batch of one. Runs of one and of two
-processes take turns, and the best of each counts: what else the machine does only ever slows down.
+processes take turns. Shown are the medians of the runs, each the median of its epochs, and the median
+of the ratios within the rounds with the least and the largest of them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 from typing import Any
@@ -26,7 +28,6 @@ from fusedrnn.train import Settings, distributed, train
 CASES = (("lstm", 256, 32, 64), ("lstm", 512, 32, 64), ("gru", 512, 64, 64), ("elman", 256, 32, 35))
 _VOCABULARY = 65
 _TOKENS = 200_000
-_ROUNDS = 2
 
 
 def work(cell: str, hidden: int, batch: int, steps: int, seconds: float) -> None:
@@ -49,7 +50,7 @@ def work(cell: str, hidden: int, batch: int, steps: int, seconds: float) -> None
         epochs = max(2, int(seconds / longest))
         history = train(task, Settings(epochs=epochs)).history
         if distributed.rank() == 0:
-            print(json.dumps(max(record["tokens_per_s"] for record in history)))
+            print(json.dumps(statistics.median(record["tokens_per_s"] for record in history)))
 
 
 def measure(processes: int, *case: Any, seconds: float) -> float:
@@ -68,16 +69,22 @@ def measure(processes: int, *case: Any, seconds: float) -> float:
     return rate
 
 
-def compare(cell: str, hidden: int, batch: int, steps: int, seconds: float) -> str:
+def spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f}x ({min(ratios):.2f}-{max(ratios):.2f})"
+
+
+def compare(cell: str, hidden: int, batch: int, steps: int, seconds: float, rounds: int) -> str:
     """One line of the table."""
-    one, more, same = 0.0, 0.0, 0.0
-    for _ in range(_ROUNDS):
-        one = max(one, measure(1, cell, hidden, batch, steps, seconds=seconds))
-        more = max(more, measure(2, cell, hidden, 2 * batch, steps, seconds=seconds))
-        same = max(same, measure(2, cell, hidden, batch, steps, seconds=seconds))
+    one, more, same = [], [], []
+    for _ in range(rounds):
+        one.append(measure(1, cell, hidden, batch, steps, seconds=seconds))
+        more.append(measure(2, cell, hidden, 2 * batch, steps, seconds=seconds))
+        same.append(measure(2, cell, hidden, batch, steps, seconds=seconds))
+    gains = [spread([a / b for a, b in zip(rates, one, strict=True)]) for rates in (more, same)]
+    rates = [f"{statistics.median(r):,.0f}" for r in (one, more, same)]
     return (
-        f"| {cell} {hidden}, {batch} rows of {steps} | {one:,.0f} | {more:,.0f} | {more / one:.2f}x "
-        f"| {same:,.0f} | {same / one:.2f}x |"
+        f"| {cell} {hidden}, {batch} rows of {steps} | {rates[0]} | {rates[1]} | {gains[0]} "
+        f"| {rates[2]} | {gains[1]} |"
     )
 
 
@@ -85,6 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cases", type=int, default=len(CASES), help="the first so many only")
     args = parser.parse_args()
     if args.work:
@@ -95,7 +103,7 @@ def main() -> None:
     print("| model | one process | two, rows a process | | two, rows in all | |")
     print("|---|---|---|---|---|---|")
     for case in CASES[: args.cases]:
-        print(compare(*case, seconds=args.seconds), flush=True)
+        print(compare(*case, seconds=args.seconds, rounds=args.rounds), flush=True)
 
 
 if __name__ == "__main__":
