@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,6 +25,11 @@ from fusedrnn.train.trees import flatten, unflatten
 # closes the first exchange at one megabyte, to send it while others are still computed. A layer's
 # gradients are all there at the same moment, so that gains nothing and costs another round trip.
 _EXCHANGED_TOGETHER = 25
+
+
+# Seconds before a group is taken apart. Its threads give up the tensors of the last exchange, for which
+# they need Python's lock; who takes the group apart holds that lock and waits for the threads to end.
+_GROUP_RESTS = 0.1
 
 
 class DistributedError(UserError, RuntimeError):
@@ -59,6 +65,7 @@ def from_environment(device: torch.device) -> Iterator[torch.device]:
     try:
         yield device
     finally:
+        time.sleep(_GROUP_RESTS)
         dist.destroy_process_group()
 
 
