@@ -33,8 +33,9 @@ set_target_properties(fusedrnn_cuda PROPERTIES
   CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)
 # Each kernel's registers, stack and spills are kept beside the objects, where a test reads them.
 if(CMAKE_HOST_UNIX)
-  set_target_properties(fusedrnn_cuda PROPERTIES CUDA_COMPILER_LAUNCHER
-    "sh;${CMAKE_SOURCE_DIR}/cmake/keep_ptxas_log.sh;${CMAKE_BINARY_DIR}/ptxas;${CMAKE_CUDA_COMPILER_LAUNCHER}")
+  # As a list of its own, which has no empty element where no other launcher is set: CMake 4.4 hands that on as a word.
+  set(launcher sh ${CMAKE_SOURCE_DIR}/cmake/keep_ptxas_log.sh ${CMAKE_BINARY_DIR}/ptxas ${CMAKE_CUDA_COMPILER_LAUNCHER})
+  set_target_properties(fusedrnn_cuda PROPERTIES CUDA_COMPILER_LAUNCHER "${launcher}")
   target_compile_options(fusedrnn_cuda PRIVATE "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Xptxas -v>")
 endif()
 target_include_directories(fusedrnn_cuda SYSTEM PRIVATE ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
