@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import contenders, grid, machine, questions, summary
+from benchmarks.report import Report
 from benchmarks.timing import Effort
 
 SHORT_LIMIT = 110.0
@@ -150,21 +151,29 @@ def failures(runs: list[dict[str, Any]]) -> list[str]:
     ]  # fmt: skip
 
 
+def save(runs: list[dict[str, Any]], out: Path | None) -> tuple[Report, Path]:
+    """The report of what there is so far, written to ``out`` or to a folder named by machine and day."""
+    facts = runs[0]["machine"]
+    day = facts["date"][:10]
+    name = machine.slug(f"cpu-{facts['cpu'].partition('(')[0]}-{day}")
+    folder = out or machine.ROOT / "runs" / "benchmarks" / name
+    report = summary.build(runs, folder, f"fusedrnn beside its peers: {facts['cpu']}, {day}")
+    report.write(folder)
+    return report, folder
+
+
 def main(words: Sequence[str] | None = None) -> None:
     options = arguments(words)
     if options.redraw:
-        folder = options.redraw
-        runs = json.loads((folder / "results.json").read_text())["configurations"]
+        runs = json.loads((options.redraw / "results.json").read_text())["configurations"]
+        report, folder = save(runs, options.redraw)
     else:
-        runs = [measure(plan) for plan in plans(options)]
-        facts = runs[0]["machine"]
-        name = machine.slug(f"cpu-{facts['cpu'].partition('(')[0]}-{facts['date'][:10]}")
-        folder = options.out or machine.ROOT / "runs" / "benchmarks" / name
-    title = (
-        f"fusedrnn beside its peers: {runs[0]['machine']['cpu']}, {runs[0]['machine']['date'][:10]}"
-    )
-    report = summary.build(runs, folder, title)
-    report.write(folder)
+        runs = []
+        for plan in plans(
+            options
+        ):  # saved after each, so that who breaks off keeps what was measured
+            runs.append(measure(plan))
+            report, folder = save(runs, options.out)
     print(report.text())
     print(f"\nresults: {folder}")
     broken = failures(runs)

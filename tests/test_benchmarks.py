@@ -255,6 +255,17 @@ def test_what_there_was_no_time_for_is_named(tmp_path: Path) -> None:
     assert "step: gru." in text
 
 
+def test_who_breaks_off_keeps_what_was_measured(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    runs = iter([run_of(record())])
+    monkeypatch.setattr(peers, "measure", lambda _: next(runs))
+    with pytest.raises(StopIteration):
+        peers.main(["--threads", "1,2", "--out", str(tmp_path)])
+    kept = json.loads((tmp_path / "results.json").read_text())["configurations"]
+    assert len(kept) == 1
+
+
 def test_rates_are_fractions_of_the_highest_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     rates = iter([80.0, 100.0])  # the first was disturbed
     monkeypatch.setattr(machine, "fma_peak", lambda *_: machine.Peak(next(rates), "a test"))
