@@ -8,16 +8,16 @@ namespace {
 constexpr int64_t kChunkRows = 96;  // rows of a group whose input projections are computed at once
 
 // How the G gates of the units are laid out for the products: blocks of units of a panel, and vectors of a strip of it.
-// Where there are 16 registers, vectors are short, too: panels then have two blocks (with AVX2 a cache line), and
-// strips of three vectors, which make tiles of four rows, lose least where rows are left over. A single row wants
-// strips as wide as they come.
+// With AVX2, where vectors are short and registers few, a panel has two blocks, which are a cache line of units, and
+// strips of three vectors: their tiles of four rows lose least where rows are left over. A single row wants strips as
+// wide as they come.
 struct GatePanels {
   int blocks, columns;
 };
 constexpr int kPanelVectors = kMaxBlocks * kMaxColumns;
 constexpr GatePanels gate_panels(int G, int64_t blocks, int64_t rows) {
   if (G == 1) return {best_columns(rows, blocks), kMaxColumns};
-  if (kRegisters == 32) return {G < kMaxColumns ? kMaxColumns / G : 1, kMaxColumns};
+  if (!kTilesOfFourRows) return {G < kMaxColumns ? kMaxColumns / G : 1, kMaxColumns};
   return {kMaxBlocks, rows == 1 ? kMaxColumns : 3};
 }
 

@@ -44,12 +44,19 @@ constexpr int max_rows(int nv) {
 }
 constexpr int kPanelRows = max_rows(kMaxColumns);
 
-// How wide the tiles of so many rows and vectors had best be. With 16 registers, tiles of eight sums just miss covering
-// the latency of a multiply-add (measured: 2x4 and 4x2 reach 91 % of the peak, 3x4 and 4x3 reach 99): rows that make
-// whole tiles of four take three vectors at a time, unless many of the vectors would be left over in twos.
+// Whether tiles of four rows and three vectors are better than those of three and four, where rows make whole ones:
+// with 16 registers and fused multiply-adds, tiles of eight sums just miss covering the latency of a multiply-add
+// (measured with AVX2: 2x4 and 4x2 reach 91 % of the peak, 3x4 and 4x3 reach 99).
+#if defined(__FMA__)
+constexpr bool kTilesOfFourRows = kRegisters == 16;
+#else
+constexpr bool kTilesOfFourRows = false;
+#endif
+// How wide the tiles of so many rows and vectors had best be: four vectors, unless three leave no rows over and few
+// vectors.
 constexpr int best_columns(int64_t rows, int64_t vectors) {
   const bool in_threes = vectors % 3 == 0 || vectors >= 24;
-  return kRegisters == 16 && rows % 3 != 0 && rows % 4 == 0 && in_threes ? 3 : kMaxColumns;
+  return kTilesOfFourRows && rows % 3 != 0 && rows % 4 == 0 && in_threes ? 3 : kMaxColumns;
 }
 
 template <class T>
