@@ -64,8 +64,10 @@ def from_environment(device: torch.device) -> Iterator[torch.device]:
         raise DistributedError(f"expected to meet the other processes, got: {error}") from error
     try:
         yield device
+        time.sleep(
+            _GROUP_RESTS
+        )  # not after an error, which must be told before another process ends this one
     finally:
-        time.sleep(_GROUP_RESTS)
         dist.destroy_process_group()
 
 
