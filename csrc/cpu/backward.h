@@ -29,8 +29,7 @@ struct Backward {
   const Tiles<T>& tile;
   const int64_t gate_cells;  // cells of the gradients of one gate: n.H / elements
   const Split split;
-  const bool
-      by_group;  // split.apart, unless there are more token ids than rows to make a table of their own worth while
+  const bool by_group;  // split.apart, unless there are more token ids than rows for each group's table
   const bool ahead;
   const Panels units, outs, inputs;  // of the H units, the P outputs and the I inputs
   Schedule rows;
