@@ -119,6 +119,16 @@ Values published(const Layer& l, int d, const Step& s) {
 
 }  // namespace
 
+double nearest_kink(const Layer& l) {
+  double least = 1;
+  if (l.cell != elman_relu) return least;
+  for (int d = 0; d < l.n.D; d++)
+    for (int64_t b = 0; b < l.n.B; b++)
+      for (const Step& s : run_row(l, d, b))
+        for (int64_t j = 0; j < l.n.H; j++) least = std::fmin(least, std::fabs(s.x_side[j] + s.h_side[j]));
+  return least;
+}
+
 Output forward(const Layer& l) {
   const fusedrnn::Dims& n = l.n;
   Output out = {Values(n.T * n.B * n.D * n.P, 0.0), l.h0, l.c0};

@@ -37,6 +37,9 @@ struct Gradients {
 };
 
 Output forward(const Layer& layer);
+// How near to 0 the argument of any relu comes; 1 for other cells. In float, one that is all but 0 may open in one
+// order of summation and not in another, which no tolerance covers.
+double nearest_kink(const Layer& layer);
 // The gradients of sum(dy * y) + sum(dhn * h_n) + sum(dcn * c_n), rounding taken as the identity.
 Gradients backward(const Layer& layer, const Values& dy, const Values& dhn, const Values& dcn);
 
