@@ -30,7 +30,8 @@ LAYERS = {
     "lstm": fusedrnn.LSTM,
     "gru": fusedrnn.GRU,
 }
-SIZES = ((1, 1), (3, 7), (16, 16), (33, 65))  # I and H, around the width of a register
+# I and H, around the width of a register
+SIZES = ((1, 1), (3, 7), (16, 16), (13, 10), (100, 12), (33, 65))
 
 
 def data_of(cell, batch, inputs, dtype, ids=False):

@@ -13,16 +13,24 @@ namespace {
 
 constexpr int64_t kWeightsPerThread = 1 << 19;  // elements below which a second thread costs more than it brings
 
-// Bytes of weights up to which rows are asked for ahead. While sums are added up and the cell does its maths, too few
-// loads are under way to keep the second-level cache busy: it brings a tenth with vectors of 32 bytes. From the third
-// level it costs a tenth. With wider vectors it has not been measured.
-constexpr int64_t kMostAskedFor = sizeof(Vec<float>) <= 32 ? 1 << 19 : 0;
+// Bytes of weights up to which the rows that come next are prefetched. While sums are added up and the cell does its
+// maths, too few loads are under way to keep the second-level cache busy: prefetching brings a tenth there, and costs a
+// tenth from the third level. 512 KiB is the second level of the machine where that was measured, with vectors of 32
+// bytes and I = H.
+constexpr int64_t kMostPrefetched = sizeof(Vec<float>) == 32 ? 1 << 19 : 0;
+
+// Memory that is read next: n elements, or none.
+template <class T>
+struct Next {
+  const T* p = nullptr;
+  int64_t n = 0;
+};
 
 // acc[u] += rows[min(u, last)] * v, lane by lane, over k elements. Rows past the last are read
-// again and not used. If next is not null, asks for as much memory from there on, which is read next.
+// again and not used. Prefetches what comes next, as far as these rows are long.
 template <class T>
 FUSEDRNN_INLINE void multiply_rows(Vec<T> (&acc)[kLanes<T>], const T* rows, int64_t last, const T* v, int64_t k,
-                                   const T* next) {
+                                   Next<T> next) {
   constexpr int L = kLanes<T>, kLine = 64 / sizeof(T), kRowLines = L * L / kLine;
   const T* row[L];
   FUSEDRNN_UNROLL
@@ -32,9 +40,9 @@ FUSEDRNN_INLINE void multiply_rows(Vec<T> (&acc)[kLanes<T>], const T* rows, int6
     const Vec<T> x = load(v + i);
     FUSEDRNN_UNROLL
     for (int u = 0; u < L; u++) acc[u] += x * load(row[u] + i);
-    if (next) {
+    if (i * L + L * L <= next.n) {
       FUSEDRNN_UNROLL
-      for (int n = 0; n < kRowLines; n++) __builtin_prefetch(next + i * L + n * kLine);
+      for (int n = 0; n < kRowLines; n++) __builtin_prefetch(next.p + i * L + n * kLine);
     }
   }
   if (i == k) return;
@@ -48,7 +56,7 @@ struct Step {
   const ForwardArgs& a;
   const T *w_ih = static_cast<const T*>(a.w[0].ih), *w_hh = static_cast<const T*>(a.w[0].hh),
           *b_ih = static_cast<const T*>(a.w[0].b_ih), *b_hh = static_cast<const T*>(a.w[0].b_hh);
-  bool asks_ahead;
+  bool prefetches = false;
 
   // W_ih x of gate rows first .. first+last, by lane, for token ids: a column of W_ih.
   FUSEDRNN_INLINE Vec<T> column(int64_t first, int64_t last, int64_t id) const {
@@ -68,13 +76,20 @@ struct Step {
     for (int g = 0; g < G; g++) {
       const int64_t first = g * H + j;
       const T *ih = w_ih + first * I, *hh = w_hh + first * H;
-      const T* then = asks_ahead ? w_ih + (g + 1 < G ? first + H : j + L) * I : nullptr;
+      Next<T> own_hh, then;
+      if (prefetches) {
+        own_hh = {hh, width * H};
+        if (g + 1 < G)
+          then = {ih + H * I, width * I};
+        else if (j + L < H)
+          then = {w_ih + (j + L) * I, min64(L, H - j - L) * I};
+      }
       Vec<T> acc[L] = {}, own[L] = {};
       xs[g] = as[g] = Vec<T>{};
       if (a.ids)
         xs[g] = column(first, last, a.ids[row]);
       else
-        multiply_rows(acc, ih, last, x, I, asks_ahead ? hh : nullptr);
+        multiply_rows(acc, ih, last, x, I, own_hh);
       // Where both sums meet in one argument, one tree adds them up.
       if (Cell::h_bias_apart(g)) {
         if (h) multiply_rows(own, hh, last, h, H, then);
@@ -133,7 +148,8 @@ void step_of(const ForwardArgs& a, const Threads& threads) {
   const int64_t work = cells::kCells[a.cell].G * n.H * (n.I + n.H) * n.B;
   const int64_t parts = max64(1, min64(min64(threads.count, blocks), work / kWeightsPerThread));
   Job<T> job{{a}, kRuns[a.cell], blocks, parts};
-  job.step.asks_ahead = work * int64_t(sizeof(T)) <= kMostAskedFor;
+  // One row: those of a batch read a block's weights again from the first level. Token ids read few of W_ih's.
+  job.step.prefetches = n.B == 1 && a.h0 && !a.ids && work * int64_t(sizeof(T)) <= kMostPrefetched;
   if (parts == 1)
     Job<T>::body(&job, 0);
   else

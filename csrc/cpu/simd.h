@@ -71,7 +71,7 @@ FUSEDRNN_INLINE void store(T* p, Vec<T> v) {
 FUSEDRNN_INLINE Vec<float> load_part(const float* p, int64_t n) {
 #if defined(__AVX512F__)
   return _mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p);
-#elif defined(__AVX2__)
+#elif defined(__AVX2__) && !defined(__SANITIZE_ADDRESS__)  // which does not see what a mask loads
   const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), lanes));
 #else
@@ -83,8 +83,9 @@ FUSEDRNN_INLINE Vec<float> load_part(const float* p, int64_t n) {
 FUSEDRNN_INLINE Vec<double> load_part(const double* p, int64_t n) {
 #if defined(__AVX512F__)
   return _mm512_maskz_loadu_pd(__mmask8((1u << n) - 1), p);
-#elif defined(__AVX2__)
-  return _mm256_maskload_pd(p, _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3)));
+#elif defined(__AVX2__) && !defined(__SANITIZE_ADDRESS__)
+  const __m256i lanes = _mm256_setr_epi64x(0, 1, 2, 3);
+  return _mm256_maskload_pd(p, _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), lanes));
 #else
   Vec<double> v{};
   for (int64_t i = 0; i < n; i++) v[i] = p[i];
