@@ -148,7 +148,7 @@ void step_of(const ForwardArgs& a, const Threads& threads) {
   const int64_t work = cells::kCells[a.cell].G * n.H * (n.I + n.H) * n.B;
   const int64_t parts = max64(1, min64(min64(threads.count, blocks), work / kWeightsPerThread));
   Job<T> job{{a}, kRuns[a.cell], blocks, parts};
-  // One row: those of a batch read a block's weights again from the first level. Token ids read few of W_ih's.
+  // Not where a batch reads a block's weights again from the first level, and token ids few of W_ih's.
   job.step.prefetches = n.B == 1 && a.h0 && !a.ids && work * int64_t(sizeof(T)) <= kMostPrefetched;
   if (parts == 1)
     Job<T>::body(&job, 0);
