@@ -33,10 +33,10 @@ _TOKENS = 200_000
 def work(cell: str, hidden: int, batch: int, steps: int, seconds: float) -> None:
     """Trains for about ``seconds`` in this process of a run; the first prints tokens per second."""
     torch.set_num_threads(1)
+    if hasattr(os, "sched_setaffinity"):  # before the processes meet, for all threads of this one
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(os.environ.get("RANK", "0")) % len(cores)]})
     with distributed.from_environment(torch.device("cpu")):
-        if hasattr(os, "sched_setaffinity"):
-            cores = sorted(os.sched_getaffinity(0))
-            os.sched_setaffinity(0, {cores[distributed.rank() % len(cores)]})
         torch.manual_seed(0)
         ids = torch.randint(_VOCABULARY, (_TOKENS,), dtype=torch.uint8)
         task = LanguageModelTask(
