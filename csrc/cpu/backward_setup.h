@@ -161,15 +161,18 @@ void Backward<T>::pack(int d, int i, int m) {
 template <class T>
 void Backward<T>::pack_gate_rows(const void* w, const T* widened, const int* gate, int64_t columns, int64_t j, int nv,
                                  T* to) const {
-  auto at = [&](int64_t k) { return (gate[k / n.H] * n.H + k % n.H) * columns + j; };
   if constexpr (sizeof(T) == 4)
     if (elements == 2) {
-      const auto* bf16 = static_cast<const uint16_t*>(w);
-      pack_row_pairs([&](int64_t k) { return bf16 + at(k); }, G * n.H, columns - j, nv, to);
+      for (int g = 0; g < G; g++, to += gate_cells * nv * L) {
+        const uint16_t* from = static_cast<const uint16_t*>(w) + gate[g] * n.H * columns + j;
+        pack_row_pairs([&](int64_t k) { return from + k * columns; }, n.H, columns - j, nv, to);
+      }
       return;
     }
-  const T* from = wide(w, widened);
-  pack_rows<T>([&](int64_t k) { return from + at(k); }, G * n.H, columns - j, nv, to);
+  for (int g = 0; g < G; g++, to += gate_cells * nv * L) {
+    const T* from = wide(w, widened) + gate[g] * n.H * columns + j;
+    pack_rows<T>([&](int64_t k) { return from + k * columns; }, n.H, columns - j, nv, to);
+  }
 }
 
 }  // namespace

@@ -34,18 +34,16 @@ _EXCHANGED_TOGETHER = 25
 def _threads_wait_their_turn() -> Iterator[None]:
     """Within it new threads of this one do not preempt others when they wake up, where Linux lets them."""
     batch = getattr(os, "SCHED_BATCH", None)
-    if batch is None or os.sched_getscheduler(0) != os.SCHED_OTHER:
-        yield
-        return
-    try:
-        os.sched_setscheduler(0, batch, os.sched_param(0))
-    except OSError:  # a sandbox may forbid it; all works without
-        yield
-        return
+    changed = False
+    with contextlib.suppress(OSError):  # where it is forbidden all works without
+        if batch is not None and os.sched_getscheduler(0) == os.SCHED_OTHER:
+            os.sched_setscheduler(0, batch, os.sched_param(0))
+            changed = True
     try:
         yield
     finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        if changed:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 # Seconds before a group is taken apart. Its threads give up the tensors of the last exchange, for which
