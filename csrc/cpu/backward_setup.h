@@ -116,26 +116,16 @@ void Backward<T>::widen_chunk(int d, Range groups, Range part, int64_t s0) {
 
 template <class T>
 void Backward<T>::pack(int d, int i, int m) {
-  const T* hr = wide(a.w[d].hr, w_hr);
-  // Rows k of a row-major matrix whose columns are cut into panels.
-  auto each = [&](const Panels& panels, int64_t cells, T* dst, auto&& pack_panel) {
-    const Range r = share(panels.count, i, m);
-    for (int64_t p = r.begin; p < r.end; p++) {
-      const Panel q = panels.at(p);
-      pack_panel(q.block * L, q.blocks, dst + q.block * L * cells);
+  if (n.T > 1 || b.dh0) pack_gate_rows(a.w[d].hh, w_hh, ops.h_gate, n.P, outs, share(outs.count, i, m), packed_hh);
+  if (packed_ih) pack_gate_rows(a.w[d].ih, w_ih, ops.x_gate, n.I, inputs, share(inputs.count, i, m), packed_ih);
+  if (project) {
+    const T* hr = wide(a.w[d].hr, w_hr);
+    const Range own = share(units.count, i, m);
+    for (int64_t p = own.begin; p < own.end; p++) {
+      const int64_t j = units.at(p).block * L;
+      pack_rows<T>([&](int64_t k) { return hr + k * n.H + j; }, n.P, n.H - j, units.at(p).blocks, packed_hr + j * n.P);
     }
-  };
-  const int64_t cells = G * gate_cells;
-  if (n.T > 1 || b.dh0)
-    each(outs, cells, packed_hh,
-         [&](int64_t j, int nv, T* to) { pack_gate_rows(a.w[d].hh, w_hh, ops.h_gate, n.P, j, nv, to); });
-  if (packed_ih)
-    each(inputs, cells, packed_ih,
-         [&](int64_t j, int nv, T* to) { pack_gate_rows(a.w[d].ih, w_ih, ops.x_gate, n.I, j, nv, to); });
-  if (project)
-    each(units, n.P, packed_hr, [&](int64_t j, int nv, T* to) {
-      pack_rows<T>([&](int64_t k) { return hr + k * n.H + j; }, n.P, n.H - j, nv, to);
-    });
+  }
   if (i == 0)
     for (int64_t j = 0; j < max64(N * n.H, n.P); j++) zeros[j] = T(0);
   const Range r = share(n.B, i, m);
@@ -159,20 +149,27 @@ void Backward<T>::pack(int d, int i, int m) {
 }
 
 template <class T>
-void Backward<T>::pack_gate_rows(const void* w, const T* widened, const int* gate, int64_t columns, int64_t j, int nv,
-                                 T* to) const {
-  if constexpr (sizeof(T) == 4)
-    if (elements == 2) {
-      for (int g = 0; g < G; g++, to += gate_cells * nv * L) {
-        const uint16_t* from = static_cast<const uint16_t*>(w) + gate[g] * n.H * columns + j;
-        pack_row_pairs([&](int64_t k) { return from + k * columns; }, n.H, columns - j, nv, to);
+void Backward<T>::pack_gate_rows(const void* w, const T* widened, const int* gate, int64_t columns,
+                                 const Panels& panels, Range own, T* dst) const {
+  // A matrix larger than the caches is read from end to end: a few rows go to all panels before the next ones. A
+  // smaller one goes to one panel after the other, which has less to do for each row.
+  constexpr int64_t kCached = int64_t(2) << 20, kRowsAtOnce = 8;
+  const int64_t at_once = G * n.H * columns * int64_t(sizeof(T)) > kCached ? kRowsAtOnce : n.H;
+  for (int g = 0; g < G; g++)
+    for (int64_t k0 = 0; k0 < n.H; k0 += at_once)
+      for (int64_t p = own.begin; p < own.end; p++) {
+        const Panel q = panels.at(p);
+        const int64_t j = q.block * L, count = min64(at_once, n.H - k0), first = (gate[g] * n.H + k0) * columns + j;
+        T* to = dst + j * G * gate_cells + (g * gate_cells + k0 / elements) * q.blocks * L;
+        if constexpr (sizeof(T) == 4)
+          if (elements == 2) {
+            const uint16_t* from = static_cast<const uint16_t*>(w) + first;
+            pack_row_pairs([&](int64_t k) { return from + k * columns; }, count, columns - j, q.blocks, to);
+            continue;
+          }
+        const T* from = wide(w, widened) + first;
+        pack_rows<T>([&](int64_t k) { return from + k * columns; }, count, columns - j, q.blocks, to);
       }
-      return;
-    }
-  for (int g = 0; g < G; g++, to += gate_cells * nv * L) {
-    const T* from = wide(w, widened) + gate[g] * n.H * columns + j;
-    pack_rows<T>([&](int64_t k) { return from + k * columns; }, n.H, columns - j, nv, to);
-  }
 }
 
 }  // namespace
