@@ -122,8 +122,8 @@ struct Backward {
 
   // The packed weights of direction d, the gradients of the final states, an empty table. Share i of m.
   void pack(int d, int i, int m);
-  // A share of the panels that the columns of gate-major weights [G*H, columns] are cut into, the gates in the order of
-  // the gradients' run.
+  // Packs a share of the panels that the columns of gate-major weights [G*H, columns] are cut into, the gates in the
+  // order of the gradients' run.
   void pack_gate_rows(const void* w, const T* widened, const int* gate, int64_t columns, const Panels& panels,
                       Range own, T* dst) const;
 

@@ -32,7 +32,7 @@ _EXCHANGED_TOGETHER = 25
 # time slice, some 3 ms in which nothing is sent. A thread of a batch policy waits for its turn instead.
 @contextlib.contextmanager
 def _threads_wait_their_turn() -> Iterator[None]:
-    """Within it new threads of this one do not preempt others when they wake up, where Linux lets them."""
+    """Threads that the calling thread starts within it do not preempt others when they wake up (Linux)."""
     batch = getattr(os, "SCHED_BATCH", None)
     changed = False
     with contextlib.suppress(OSError):  # where it is forbidden all works without
@@ -43,7 +43,8 @@ def _threads_wait_their_turn() -> Iterator[None]:
         yield
     finally:
         if changed:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 # Seconds before a group is taken apart. Its threads give up the tensors of the last exchange, for which
@@ -78,8 +79,11 @@ def from_environment(device: torch.device) -> Iterator[torch.device]:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     try:
-        with _threads_wait_their_turn():
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if device.type == "cuda":
+            dist.init_process_group("nccl")
+        else:
+            with _threads_wait_their_turn():
+                dist.init_process_group("gloo")
     except (RuntimeError, ValueError) as error:
         raise DistributedError(f"expected to meet the other processes, got: {error}") from error
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,61 +10,69 @@ import sys
 import pytest
 import torch
 
+# Begins with a policy, meets the other process, and writes down the policy of each thread.
 PROGRAM = """
-import os, sys
+import json, os, sys
+from pathlib import Path
 import torch
 from fusedrnn.train import distributed
 
-os.environ |= {"WORLD_SIZE": "2", "RANK": sys.argv[1], "MASTER_ADDR": "127.0.0.1"}
-os.environ["MASTER_PORT"] = sys.argv[2]
-begin = int(sys.argv[3])
+begin, folder = int(sys.argv[1]), sys.argv[2]
 os.sched_setscheduler(0, begin, os.sched_param(0))
 with distributed.from_environment(torch.device("cpu")):
     assert distributed.summed([1.0]) == [2.0]
-    for thread in os.listdir("/proc/self/task"):
-        with open(f"/proc/self/task/{thread}/comm") as file:
-            name = file.read().strip()
-        print(name, os.sched_getscheduler(int(thread)), "main" * (int(thread) == os.getpid()))
+    threads = []
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            name = "main" if int(task.name) == os.getpid() else (task / "comm").read_text().strip()
+            threads.append((name, os.sched_getscheduler(int(task.name))))
+        except OSError:
+            pass  # it has just ended
+    Path(folder, f"{distributed.rank()}.json").write_text(json.dumps(threads))
 """
 
+
+def _can_change_policy():
+    change = "import os; os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))"
+    return subprocess.run([sys.executable, "-c", change], capture_output=True).returncode == 0
+
+
 pytestmark = pytest.mark.skipif(
-    not torch.distributed.is_available() or sys.platform != "linux", reason="needs gloo and /proc"
+    not torch.distributed.is_available() or sys.platform != "linux" or not _can_change_policy(),
+    reason="needs gloo, /proc and the right to choose a scheduling policy",
 )
 
 
-def _free_port():
-    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    return str(store.port)
-
-
-def _policies(begin):
-    """The policy of the main thread and those of gloo's, of two processes that began with ``begin``."""
-    port = _free_port()
-    runs = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(rank), port, str(begin)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
+def _policies(begin, folder):
+    """What the main threads and those of gloo of two processes have that begin with a policy."""
+    program = folder / "program.py"
+    program.write_text(PROGRAM)
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
     ]
-    main, gloo = set(), set()
-    for run in runs:
-        out, err = run.communicate(timeout=120)
-        assert run.returncode == 0, err
-        for line in out.splitlines():
-            name, policy, *is_main = line.split()
-            if is_main:
-                main.add(int(policy))
-            elif "gloo" in name:
-                gloo.add(int(policy))
-    return main, gloo
+    done = subprocess.run(
+        [*torchrun, str(program), str(begin), str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    each = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+    for threads in each:
+        assert "gloo_tcp_loop" in [name for name, _ in threads]
+    main = {policy for threads in each for name, policy in threads if name == "main"}
+    return main, {policy for threads in each for name, policy in threads if "gloo" in name}
 
 
-def test_threads_of_gloo_wait_their_turn():
-    assert _policies(os.SCHED_OTHER) == ({os.SCHED_OTHER}, {os.SCHED_BATCH})
+def test_threads_of_gloo_wait_their_turn(tmp_path):
+    assert _policies(os.SCHED_OTHER, tmp_path) == ({os.SCHED_OTHER}, {os.SCHED_BATCH})
 
 
-def test_a_policy_that_was_chosen_stays():
-    assert _policies(os.SCHED_IDLE) == ({os.SCHED_IDLE}, {os.SCHED_IDLE})
+def test_a_policy_that_was_chosen_stays(tmp_path):
+    assert _policies(os.SCHED_IDLE, tmp_path) == ({os.SCHED_IDLE}, {os.SCHED_IDLE})
