@@ -47,16 +47,9 @@ def _policies(begin, folder):
     """What the main threads and those of gloo of two processes have that begin with a policy."""
     program = folder / "program.py"
     program.write_text(PROGRAM)
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     done = subprocess.run(
-        [*torchrun, str(program), str(begin), str(folder)],
+        [sys.executable, *torchrun, str(program), str(begin), str(folder)],
         capture_output=True,
         text=True,
         timeout=120,
