@@ -67,7 +67,7 @@ struct Forward {
         unit_blocks(ceil_div(n.H, L)),
         out_blocks(ceil_div(n.P, L)),
         split(s),
-        ahead(asks_ahead<T>(n, 1 + S + ops.has_cell)),
+        ahead(asks_ahead<T>(n, 1 + (args.gates ? S : 0) + (args.cells != nullptr))),
         layout(gate_panels(ops.G, unit_blocks, ceil_div(max64(n.B, 1), s.groups))),
         panels(unit_blocks, layout.blocks, s.parts),
         out_panels(out_blocks, kMaxColumns, s.parts),

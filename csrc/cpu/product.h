@@ -50,7 +50,6 @@ template <class T, class Before, class F>
 FUSEDRNN_INLINE void multiply_panel(const Tiles<T>& tile, const RowView<const T>& a, int64_t first, int64_t count,
                                     const T* w, int nv, int columns, int64_t K, T* wait, Before&& before, F&& f) {
   constexpr int L = kLanes<T>;
-  const int most = max_rows(nv < columns ? nv : columns);
   const int64_t width = nv * L, runs = max64(1, ceil_div(K, kLongestRun));
   const bool once = runs == 1 && nv <= columns;
   for (int64_t i = 0; i < runs; i++) {
@@ -58,7 +57,7 @@ FUSEDRNN_INLINE void multiply_panel(const Tiles<T>& tile, const RowView<const T>
     each_strip(nv, columns, [&](int v, int vectors) __attribute__((always_inline)) {
       const bool last = i == runs - 1 && v + vectors == nv;
       const T* strip = w + (v * K + k * vectors) * L;
-      split_rows(count, most, [&](int64_t r, int rows) __attribute__((always_inline)) {
+      split_rows(count, max_rows(vectors), [&](int64_t r, int rows) __attribute__((always_inline)) {
         const T* row[kMaxRows];
         T* c[kMaxRows];
         T* sums = once ? wait : wait + r * width;

@@ -15,16 +15,21 @@ Split forced = {0, 0};
 // what it costs the parts to meet once.
 double step_time(const Dims& n, int gates, int64_t unit_blocks, int element_bytes, Split s, double meeting) {
   const double flops_per_ns = element_bytes == 8 ? 50 : 100;
-  const double private_cache = 768 << 10, stream_bytes_per_ns = 30;
+  const double private_cache = 768 << 10, cache_bytes_per_ns = 30;
+  const double shared_cache = 4 << 20, memory_bytes_per_ns = 10;  // a core's part of the shared cache
+  // The slowest of the parts keeps the others waiting: measured, this much of their work.
+  const double uneven = 0.015;
   const double unit = 2.0 * double(gates) * double(n.H) * double(n.P);  // flops of one row's step
   const double weights = double(gates) * double(n.H) * double(n.P) * element_bytes;
   const double rows = double((n.B + s.groups - 1) / s.groups);
   const double share = double((unit_blocks + s.parts - 1) / s.parts) / double(unit_blocks);
   // One row alone cannot use the multiply-adds of a tile.
   const double compute = std::max(rows, 1.6) * share * unit / flops_per_ns;
-  const double stream = std::max(0.0, weights * share - private_cache) / stream_bytes_per_ns;
+  const double stream = std::max(0.0, std::min(weights * share, shared_cache) - private_cache) / cache_bytes_per_ns +
+                        std::max(0.0, weights * share - shared_cache) / memory_bytes_per_ns;
   const double input = rows * share * unit * double(n.I) / double(n.P) / flops_per_ns;
-  return std::max(compute, stream) + 0.2 * std::min(compute, stream) + input + (s.parts > 1 ? meeting : 0);
+  return std::max(compute, stream) + 0.2 * std::min(compute, stream) + input +
+         (s.parts > 1 ? meeting + uneven * compute : 0);
 }
 
 // Whether each group has rows enough that adding up its weight gradients is little beside making them.
