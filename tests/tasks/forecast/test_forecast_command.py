@@ -14,8 +14,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from command_line import call, refused
 
-from fusedrnn import cli
 from fusedrnn.tasks.forecast import Columns, Forecaster, ForecastTask, Settings, read_csv
 from fusedrnn.train import CheckpointError
 
@@ -36,16 +36,8 @@ def _own_folder(tmp_path, monkeypatch):
     (tmp_path / "plain.csv").write_text("\n".join(line.rsplit(",", 2)[0] for line in lines) + "\n")
 
 
-def _run(capsys, *arguments):
-    try:
-        code = cli.main([str(argument) for argument in arguments])
-    except SystemExit as exit:
-        code = exit.code
-    return code, *capsys.readouterr()
-
-
 def _train(capsys, *flags, file="plain.csv", out="run"):
-    return _run(
+    return call(
         capsys,
         "forecast",
         file,
@@ -58,18 +50,6 @@ def _train(capsys, *flags, file="plain.csv", out="run"):
         out,
         *flags,
     )
-
-
-def _refused(capsys, *arguments, code=1):
-    before = sorted(os.listdir())
-    got, out, err = _run(capsys, "forecast", *arguments)
-    assert got == code
-    assert out == ""
-    lines = err.strip().splitlines()
-    assert lines[-1].startswith("fusedrnn forecast: error: ")
-    assert code == 2 or len(lines) == 1
-    assert sorted(os.listdir()) == before
-    return lines[-1]
 
 
 def test_a_run_prints_errors_beside_the_floors_and_leaves_its_files(capsys):
@@ -131,9 +111,9 @@ def test_a_new_process_forecasts_what_training_did(capsys):
     for row in rows:
         assert float(row["quantile 0.1"]) <= float(row["forecast"]) <= float(row["quantile 0.9"])
         assert row["forecast"] == row["quantile 0.5"]
-    _, again, _ = _run(capsys, "forecast", "plain.csv", "--from", "run")
+    _, again, _ = call(capsys, "forecast", "plain.csv", "--from", "run")
     assert again == written
-    _, text, _ = _run(capsys, "forecast", "run", "--json")
+    _, text, _ = call(capsys, "forecast", "run", "--json")
     assert json.loads(text)[0]["forecast"] == pytest.approx(
         [float(r["forecast"]) for r in rows], rel=1e-5
     )
@@ -145,12 +125,14 @@ def test_a_run_forecasts_newer_values_of_its_series(capsys):
         lines = file.readlines()
     with open("newer.csv", "w") as file:
         file.writelines([lines[0], *lines[-20:], "2022-01,3.5\n"])
-    code, out, _ = _run(capsys, "forecast", "newer.csv", "--from", "run")
+    code, out, _ = call(capsys, "forecast", "newer.csv", "--from", "run")
     assert code == 0
     assert out.splitlines()[1].startswith("plain,2022-02-01,")
     (forecast,) = Forecaster.load("run").forecast()
     assert float(out.splitlines()[1].split(",")[2]) != pytest.approx(forecast.point[1])
-    assert "at least 6 values, the lags" in _refused(capsys, _short(lines), "--from", "run")
+    assert "at least 6 values, the lags" in refused(
+        capsys, "forecast", _short(lines), "--from", "run"
+    )
 
 
 def _short(lines):
@@ -190,8 +172,8 @@ def test_many_series_in_one_network(capsys):
     assert abs(near.point).max() < 100 < far.point.max()
     with open("other.csv", "w") as file:
         file.write("shop,month,sales\n" + "".join(f"new,{y},1\n" for y in range(2000, 2010)))
-    assert "that was trained on (near, far), got 'new'" in _refused(
-        capsys, "other.csv", "--from", "run"
+    assert "that was trained on (near, far), got 'new'" in refused(
+        capsys, "forecast", "other.csv", "--from", "run"
     )
 
 
@@ -258,7 +240,7 @@ def test_training_reads_no_value_of_the_test_part(capsys):
 def test_examples_are_written(capsys, name):
     if name == "sunspots":
         pytest.importorskip("statsmodels")
-    code, out, _ = _run(capsys, "forecast", "--example", name)
+    code, out, _ = call(capsys, "forecast", "--example", name)
     assert (code, out) == (0, f"written: {name}.csv\n")
     column = {"sine": "value", "sunspots": "sunspots"}[name]
     assert len(read_csv(f"{name}.csv", Columns(column))[0]) >= 1000
@@ -295,7 +277,7 @@ def test_examples_are_written(capsys, name):
     ],
 )  # fmt: skip
 def test_what_cannot_be_forecast(capsys, flags, message):
-    assert message in _refused(capsys, *flags)
+    assert message in refused(capsys, "forecast", *flags)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +292,7 @@ def test_what_cannot_be_forecast(capsys, flags, message):
     ],
 )
 def test_flags_that_cannot_be(capsys, flag, value, message):
-    code, _, err = _run(capsys, "forecast", "plain.csv", "--target", "sales", flag, value)
+    code, _, err = call(capsys, "forecast", "plain.csv", "--target", "sales", flag, value)
     assert code == 2
     assert message in err.strip().splitlines()[-1]
 
@@ -325,19 +307,23 @@ def test_a_forecast_has_no_samples(capsys):
 def test_a_run_keeps_its_own_settings(capsys):
     _train(capsys)
     for flags in (["--horizon", "9"], ["--horizon=4"], ["--hor", "9"], ["--time-f", "%Y"]):
-        message = _refused(capsys, "run", *flags)
+        message = refused(capsys, "forecast", "run", *flags)
         assert "the run run has its own; expected no other flags than --seed, --device" in message
-    assert "--lags: the run" in _refused(capsys, "plain.csv", "--from", "run", "--lags", "6")
-    assert "--from: expected a file" in _refused(capsys, "run", "--from", "run")
+    assert "--lags: the run" in refused(
+        capsys, "forecast", "plain.csv", "--from", "run", "--lags", "6"
+    )
+    assert "--from: expected a file" in refused(capsys, "forecast", "run", "--from", "run")
     flags = ["--seed", "1", "--device=cpu", "--time-format", "%Y-%m", "--delimiter", ","]
-    assert _run(capsys, "forecast", "plain.csv", "--from", "run", *flags)[0] == 0
+    assert call(capsys, "forecast", "plain.csv", "--from", "run", *flags)[0] == 0
 
 
 def test_a_checkpoint_of_another_kind(capsys, tmp_path):
     (tmp_path / "text.txt").write_text("the time traveller " * 60)
     flags = ["--hidden", "4", "--batch", "2", "--steps", "8", "--epochs", "1", "--out", "lm"]
-    assert _run(capsys, "train", "text.txt", *flags)[0] == 0
-    assert "checkpoint of kind 'forecast', got one of 'language model'" in _refused(capsys, "lm")
+    assert call(capsys, "train", "text.txt", *flags)[0] == 0
+    assert "checkpoint of kind 'forecast', got one of 'language model'" in refused(
+        capsys, "forecast", "lm"
+    )
     with pytest.raises(CheckpointError):
         Forecaster.load("plain.csv")
 
@@ -368,7 +354,7 @@ def test_settings_of_the_command_reach_the_run(capsys):
 def test_a_series_that_repeats_itself_has_no_mase(capsys):
     with open("flat.csv", "w") as file:
         file.write("sales\n" + "3\n" * 120)
-    code, _, _ = _run(capsys, "forecast", "flat.csv", "--target", "sales", *SMALL, "--out", "flat")
+    code, _, _ = call(capsys, "forecast", "flat.csv", "--target", "sales", *SMALL, "--out", "flat")
     assert code == 0
     with open("flat/errors.json") as file:
         errors = json.load(file, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))

@@ -8,6 +8,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from command_line import call
 
 from fusedrnn import cli
 from fusedrnn.tasks.gradients.errors import GradientError
@@ -43,12 +44,7 @@ def runs(tmp_path_factory):
 
 
 def _run(capsys, *arguments):
-    capsys.readouterr()
-    try:
-        code = cli.main(["gradients", *(str(argument) for argument in arguments)])
-    except SystemExit as exit:
-        code = exit.code
-    return code, *capsys.readouterr()
+    return call(capsys, "gradients", *arguments)
 
 
 def test_cells_side_by_side(runs, capsys):

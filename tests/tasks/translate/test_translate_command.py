@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from command_line import call, refused
 
 from fusedrnn import cli
 from fusedrnn.tasks.translate.addition import addition_pairs
@@ -28,26 +29,11 @@ def _own_folder(tmp_path, monkeypatch):
 
 
 def _run(capsys, *arguments):
-    """Exit code, standard output, standard error."""
-    try:
-        code = cli.main(["translate", *map(str, arguments)])
-    except SystemExit as exit:
-        code = exit.code
-    return code, *capsys.readouterr()
+    return call(capsys, "translate", *arguments)
 
 
 def _refused(capsys, *arguments, code=1):
-    """The one line that says why; nothing is left behind."""
-    before = sorted(os.listdir())
-    got, out, err = _run(capsys, *arguments)
-    assert got == code
-    assert out == ""
-    assert "Traceback" not in err
-    if code == 1:
-        assert len(err.strip().splitlines()) == 1
-        assert err.startswith("fusedrnn translate: error: ")
-    assert sorted(os.listdir()) == before
-    return err.strip().splitlines()[-1]
+    return refused(capsys, "translate", *arguments, code=code)
 
 
 @pytest.fixture
