@@ -16,9 +16,9 @@ namespace {
 constexpr int kSpins = 1000;            // some 10 us, then yield
 constexpr int kStartSpins = 100;        // the leader holds the first phase for the others, some 2 us
 constexpr int64_t kLongWait = 200'000;  // ns; a shorter wait is uneven work or a hiccup
-constexpr double kLongShare = 0.2;      // and so is a wait below this share of the time since the last one
+constexpr double kLongShare = 0.7;      // of the wait from which on one thread does as much: close to it one is steadier
 constexpr double kLongPiece = 1.5;  // pieces may be uneven: waiting for one so many times as long as one's own is long
-std::atomic<int> most_alone{16};    // the longest time alone, in lengths of the wait
+std::atomic<int> most_alone{64};    // the longest time alone, in lengths of the wait
 
 void pause() {
 #if defined(__x86_64__)
@@ -50,6 +50,8 @@ std::atomic<int64_t> alone_until{0};
 // How many times as long as the last wait that was: doubles while waits follow each other, so that a hiccup costs
 // little and a neighbour that stays is tried rarely.
 std::atomic<int> alone_factor{1};
+// The time that leaders have worked together with others since they last waited for long, over all calls.
+std::atomic<int64_t> together_for{0};
 
 }  // namespace
 
@@ -57,8 +59,8 @@ struct TeamState {
   const int limit;
   void (*const work)(void*, Member&);
   void* const ctx;
-  // The leader's: when the last wait was over, for how long from then on to go alone, when all work was done.
-  int64_t last_wait_end = now(), alone_for = 0, ended_at = 0;
+  // The leader's: until when to go alone, since when others have had shares (0: they have none), when all was done.
+  int64_t alone_end = 0, together_since = 0, ended_at = 0;
 
   alignas(64) std::atomic<int> arrived{0};
   alignas(64) std::atomic<bool> finished{false};
@@ -84,13 +86,17 @@ struct TeamState {
     alignas(64) std::atomic<int64_t> next{0};
     alignas(64) std::atomic<int64_t> done{0};
 
-    void take(int rank, int64_t count_, void (*body_)(void*, int, int64_t), void* ctx_) {
+    // How many this member has done.
+    int64_t take(int rank, int64_t count_, void (*body_)(void*, int, int64_t), void* ctx_) {
+      int64_t own = 0;
       while (next.load(std::memory_order_relaxed) < count_) {
         const int64_t i = next.fetch_add(1, std::memory_order_relaxed);
-        if (i >= count_) return;
+        if (i >= count_) break;
         body_(ctx_, rank, i);
         done.fetch_add(1, std::memory_order_release);
+        own++;
       }
+      return own;
     }
   };
   Pieces pieces[kMostShared];
@@ -111,9 +117,11 @@ struct TeamState {
     }
     for (int i = 0; i < kStartSpins && arrived.load(std::memory_order_relaxed) < limit; i++) pause();
     m.size_ = present();
+    if (m.size_ > 1) together_since = now();
     admit(1, m.size_, 0);
     work(ctx, m);
     ended_at = now();
+    count_together(ended_at, 0);
     finished.store(true, std::memory_order_release);
   }
 
@@ -132,8 +140,8 @@ struct TeamState {
 
   // Leader: who can take part now.
   int present() {
-    if (alone_for > 0 && now() < last_wait_end + alone_for) return 1;
-    alone_for = 0;
+    if (alone_end != 0 && now() < alone_end) return 1;
+    alone_end = 0;
     return std::min(arrived.load(std::memory_order_relaxed), limit);
   }
   // Leader: tells members from .. size-1 that they have a share from phase p on, together with the others.
@@ -155,6 +163,10 @@ struct TeamState {
         waited += wait_until([&] { return slots[r].done.load(std::memory_order_acquire) >= next_phase; });
       if (waited > 0) judge(now() - waited);
     }
+    if ((m.size_ > 1) != (together_since != 0)) {
+      const int64_t time = now();
+      count_together(time, m.size_ > 1 ? time : 0);
+    }
     // Only now may newcomers start: they would otherwise run beside shares of the phase that just ended.
     admit(size, m.size_, next_phase);
   }
@@ -169,11 +181,18 @@ struct TeamState {
     m.size_ = phase_of(word) == next_phase ? size_of(word) : 1;
   }
 
+  // Leader: others have had shares up to `end`, if they had any; from `since` on they have again (0: they have none).
+  void count_together(int64_t end, int64_t since) {
+    if (together_since != 0) together_for.fetch_add(end - together_since, std::memory_order_relaxed);
+    together_since = since;
+  }
   // Leader, after a wait that began at `begin`: whether to go alone for a while.
   void judge(int64_t begin) {
     const int64_t end = now(), wait = end - begin;
-    if (wait > kLongWait && double(wait) > kLongShare * double(begin - last_wait_end)) go_alone(begin, end);
-    last_wait_end = end;
+    count_together(begin, together_since != 0 ? end : 0);
+    if (wait <= kLongWait) return;
+    const int64_t worked = together_for.exchange(0, std::memory_order_relaxed);
+    if (alone_pays(wait, worked, limit)) go_alone(begin, end);
   }
   void go_alone(int64_t begin, int64_t end) {
     const int64_t wait = end - begin;
@@ -182,29 +201,30 @@ struct TeamState {
     const int most = most_alone.load(std::memory_order_relaxed);
     const int factor = since < most * wait ? std::min(2 * before, most) : 1;
     alone_factor.store(factor, std::memory_order_relaxed);
-    alone_for = factor * wait;
-    alone_until.store(end + alone_for, std::memory_order_relaxed);
+    alone_end = end + factor * wait;
+    alone_until.store(alone_end, std::memory_order_relaxed);
   }
 
   void share_out(Member& m, int64_t count, void (*body)(void*, int, int64_t), void* ctx) {
     Pieces& p = pieces[m.shared_++];
     if (!enter(m)) return;
     const bool leads = m.rank_ == 0;
-    if (leads && alone_for == 0) {
+    if (leads && alone_end == 0) {
       p.count = count;
       p.body = body;
       p.ctx = ctx;
       open.store(&p, std::memory_order_release);
     }
     const int64_t begin = now();
-    p.take(m.rank_, count, body, ctx);
+    if (leads) count_together(begin, 0);
+    const int64_t taken = p.take(m.rank_, count, body, ctx);
     if (leads) open.store(nullptr, std::memory_order_relaxed);
     const int64_t own = now() - begin;  // some 0 where the others took all pieces
     const int64_t waited = wait_until([&] { return p.done.load(std::memory_order_acquire) >= count; });
     if (leads) {
-      last_wait_end = now();
-      if (own > kLongWait / 2 && waited > kLongWait && double(waited) > kLongPiece * double(own))
-        go_alone(last_wait_end - waited, last_wait_end);
+      if (taken < count) together_for.fetch_add(own, std::memory_order_relaxed);
+      if (own > kLongWait / 2 && double(waited) > kLongPiece * double(own)) judge(now() - waited);
+      if (m.size_ > 1) together_since = now();
     }
     leave(m);
   }
@@ -249,6 +269,10 @@ struct Measured {
     w.work(w.ctx, m);
   }
 };
+
+bool alone_pays(int64_t wait, int64_t worked, int threads) {
+  return wait > kLongWait && double(wait) > kLongShare * (threads - 1) * double(worked);
+}
 
 bool Member::enter() { return !team_ || team_->enter(*this); }
 void Member::leave() {

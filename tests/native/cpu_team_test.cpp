@@ -49,6 +49,17 @@ struct Work {
 
 }  // namespace
 
+void team_goes_alone_where_it_pays() {
+  using fusedrnn::cpu::alone_pays;
+  constexpr int64_t ms = 1'000'000;
+  check::that(alone_pays(4 * ms, 4 * ms, 2), "two that wait as long as they work: one does as much");
+  check::that(!alone_pays(4 * ms, 12 * ms, 2), "two that wait a third as long as they work do more than one");
+  check::that(!alone_pays(4 * ms, 4 * ms, 4), "four that wait as long as they work do twice as much as one");
+  check::that(alone_pays(12 * ms, 4 * ms, 4), "four that wait three times as long as they work: one does as much");
+  check::that(alone_pays(4 * ms, 0, 2), "others who are waited for and did nothing");
+  check::that(!alone_pays(ms / 10, 0, 2), "a hiccup");
+}
+
 void team_under_sleepers() {
   int together = 0;
   fusedrnn::cpu::limit_time_alone(1);  // left out and counted in again as often as can be
@@ -66,7 +77,7 @@ void team_under_sleepers() {
       check::that(incomplete == 0, which + std::to_string(incomplete) + " phases not done exactly once");
       check::that(work->early == 0, which + std::to_string(work->early) + " shares out of turn");
     }
-  fusedrnn::cpu::limit_time_alone(16);
+  fusedrnn::cpu::limit_time_alone(64);
   check::that(together > 0, "no phase had more than one member: the test has tested nothing");
 }
 
