@@ -11,8 +11,8 @@ namespace {
 
 Split forced = {0, 0};
 
-// A rough time of one step in nanoseconds; only its order of magnitude matters. unit_blocks: as choose_split. meeting:
-// what it costs the parts to meet once.
+// A rough time of one step in nanoseconds, to compare ways of splitting the work. unit_blocks: as choose_split.
+// meeting: what it costs the parts to meet once.
 double step_time(const Dims& n, int gates, int64_t unit_blocks, int element_bytes, Split s, double meeting) {
   const double flops_per_ns = element_bytes == 8 ? 50 : 100;
   const double private_cache = 768 << 10, cache_bytes_per_ns = 30;

@@ -6,6 +6,8 @@
 #include <atomic>
 #include <chrono>
 
+#include "spared.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -13,12 +15,13 @@
 namespace fusedrnn::cpu {
 namespace {
 
-constexpr int kSpins = 1000;            // some 10 us, then yield
-constexpr int kStartSpins = 100;        // the leader holds the first phase for the others, some 2 us
-constexpr int64_t kLongWait = 200'000;  // ns; a shorter wait is uneven work or a hiccup
-constexpr double kLongShare = 0.7;      // of the wait from which on one thread does as much: close to it one is steadier
-constexpr double kLongPiece = 1.5;  // pieces may be uneven: waiting for one so many times as long as one's own is long
-std::atomic<int> most_alone{64};    // the longest time alone, in lengths of the wait
+constexpr int kSpins = 1000;      // some 10 us, then yield
+constexpr int kStartSpins = 100;  // the leader holds the first phase for the others, some 2 us
+// Pieces may be uneven: only a wait so many times as long as one's own pieces, longer than this (ns), is another thing.
+constexpr double kUneven = 1.5;
+constexpr int64_t kLongPiece = 100'000;
+// The longest time alone, in lengths of the wait: so little is lost on trying again beside a neighbour that stays.
+std::atomic<int> most_alone{64};
 
 void pause() {
 #if defined(__x86_64__)
@@ -50,8 +53,7 @@ std::atomic<int64_t> alone_until{0};
 // How many times as long as the last wait that was: doubles while waits follow each other, so that a hiccup costs
 // little and a neighbour that stays is tried rarely.
 std::atomic<int> alone_factor{1};
-// The time that leaders have worked together with others since they last waited for long, over all calls.
-std::atomic<int64_t> together_for{0};
+Spared spared;
 
 }  // namespace
 
@@ -59,8 +61,9 @@ struct TeamState {
   const int limit;
   void (*const work)(void*, Member&);
   void* const ctx;
-  // The leader's: until when to go alone, since when others have had shares (0: they have none), when all was done.
-  int64_t alone_end = 0, together_since = 0, ended_at = 0;
+  // The leader's: until when to go alone, how many others have had shares of the phases since when, when all was done.
+  int64_t alone_end = 0, since = 0, ended_at = 0;
+  int others = 0;
 
   alignas(64) std::atomic<int> arrived{0};
   alignas(64) std::atomic<bool> finished{false};
@@ -117,11 +120,11 @@ struct TeamState {
     }
     for (int i = 0; i < kStartSpins && arrived.load(std::memory_order_relaxed) < limit; i++) pause();
     m.size_ = present();
-    if (m.size_ > 1) together_since = now();
+    beside(now(), m.size_ - 1);
     admit(1, m.size_, 0);
     work(ctx, m);
     ended_at = now();
-    count_together(ended_at, 0);
+    beside(ended_at, 0);
     finished.store(true, std::memory_order_release);
   }
 
@@ -163,10 +166,7 @@ struct TeamState {
         waited += wait_until([&] { return slots[r].done.load(std::memory_order_acquire) >= next_phase; });
       if (waited > 0) judge(now() - waited);
     }
-    if ((m.size_ > 1) != (together_since != 0)) {
-      const int64_t time = now();
-      count_together(time, m.size_ > 1 ? time : 0);
-    }
+    if (m.size_ - 1 != others) beside(now(), m.size_ - 1);
     // Only now may newcomers start: they would otherwise run beside shares of the phase that just ended.
     admit(size, m.size_, next_phase);
   }
@@ -181,18 +181,18 @@ struct TeamState {
     m.size_ = phase_of(word) == next_phase ? size_of(word) : 1;
   }
 
-  // Leader: others have had shares up to `end`, if they had any; from `since` on they have again (0: they have none).
-  void count_together(int64_t end, int64_t since) {
-    if (together_since != 0) together_for.fetch_add(end - together_since, std::memory_order_relaxed);
-    together_since = since;
+  // Leader: from `time` on n others have shares; what those before have spared is counted.
+  void beside(int64_t time, int n) {
+    if (others > 0) spared.add(time - since, others);
+    since = time;
+    others = n;
   }
   // Leader, after a wait that began at `begin`: whether to go alone for a while.
   void judge(int64_t begin) {
-    const int64_t end = now(), wait = end - begin;
-    count_together(begin, together_since != 0 ? end : 0);
-    if (wait <= kLongWait) return;
-    const int64_t worked = together_for.exchange(0, std::memory_order_relaxed);
-    if (alone_pays(wait, worked, limit)) go_alone(begin, end);
+    const int64_t end = now();
+    beside(begin, others);
+    since = end;
+    if (spared.waited(end - begin)) go_alone(begin, end);
   }
   void go_alone(int64_t begin, int64_t end) {
     const int64_t wait = end - begin;
@@ -216,15 +216,15 @@ struct TeamState {
       open.store(&p, std::memory_order_release);
     }
     const int64_t begin = now();
-    if (leads) count_together(begin, 0);
+    if (leads) beside(begin, 0);  // who takes pieces is not known beforehand
     const int64_t taken = p.take(m.rank_, count, body, ctx);
     if (leads) open.store(nullptr, std::memory_order_relaxed);
     const int64_t own = now() - begin;  // some 0 where the others took all pieces
     const int64_t waited = wait_until([&] { return p.done.load(std::memory_order_acquire) >= count; });
     if (leads) {
-      if (taken < count) together_for.fetch_add(own, std::memory_order_relaxed);
-      if (own > kLongWait / 2 && double(waited) > kLongPiece * double(own)) judge(now() - waited);
-      if (m.size_ > 1) together_since = now();
+      if (taken > 0) spared.add(own / taken, count - taken);
+      if (own > kLongPiece && double(waited) > kUneven * double(own)) judge(now() - waited);
+      beside(now(), m.size_ - 1);
     }
     leave(m);
   }
@@ -269,10 +269,6 @@ struct Measured {
     w.work(w.ctx, m);
   }
 };
-
-bool alone_pays(int64_t wait, int64_t worked, int threads) {
-  return wait > kLongWait && double(wait) > kLongShare * (threads - 1) * double(worked);
-}
 
 bool Member::enter() { return !team_ || team_->enter(*this); }
 void Member::leave() {

@@ -10,9 +10,9 @@
 // next one, also a thread that arrives while the others are at it.
 //
 // Waiting for a share spins for some microseconds and then yields the core. A thread that lost its core to somebody
-// else can make a phase last as long as that takes. Where such waits take more than the others spare, the leader goes
-// on alone for several times as long, in this call and in later ones, so that a busy neighbour costs a fraction and not
-// a multiple; waits that are rarer than that are borne.
+// else can make a phase last as long as that takes. Where the waits exceed what the others spare (spared.h), the leader
+// goes on alone, after a wait of more than 0.2 ms, for several times as long, in this call and in later ones, so that a
+// busy neighbour costs a fraction and not a multiple; waits that are rarer are borne.
 #pragma once
 #include <cstdint>
 
@@ -52,11 +52,6 @@ class Member {
 
 // Runs work(ctx, member) on up to `limit` of the threads.
 void run_team(const Threads& threads, int limit, void (*work)(void* ctx, Member&), void* ctx);
-
-// Whether the leader goes on alone after a wait of `wait` nanoseconds, where the threads had worked together for
-// `worked` since the last one. n threads that work together for w and then wait for v have done n w in w + v: alone
-// pays where v exceeds (n - 1) w.
-bool alone_pays(int64_t wait, int64_t worked, int threads);
 
 // What it costs to end a phase together, in nanoseconds: measured in this process; a hopeful guess before that, and now
 // and then again, so that somebody measures anew.

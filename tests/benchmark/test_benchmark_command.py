@@ -90,14 +90,16 @@ def test_a_wrong_argument_ends_it_before_it_starts(
 def test_the_full_record_has_every_question_one_thread_and_an_older_instruction_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(machine, "isa", lambda: {"used": "x86-64-v4"})
+    levels = ["x86-64-v2", "x86-64-v3", "x86-64-v4"]
+    monkeypatch.setattr(machine, "isa", lambda: {"available": levels})
     everything, one, older = peers.plans(peers.arguments(["--full"]))
     assert everything["shapes"] is None
     assert everything["contenders"] == list(contenders.ALL)
     assert "train command" in everything["questions"]
     assert (one["threads"], older["isa"]) == (1, "x86-64-v3")
-    monkeypatch.setattr(machine, "isa", lambda: {"used": "x86-64-v3"})
-    assert peers.plans(peers.arguments(["--full"])) == [everything, one]  # it is the older one
+    for less in (levels[:2], levels[:1]):  # it is the best one, or is not there
+        monkeypatch.setattr(machine, "isa", lambda less=less: {"available": less})
+        assert peers.plans(peers.arguments(["--full"])) == [everything, one]
     (short,) = peers.plans(peers.arguments([]))
     assert short["shapes"] == grid.SHORT_SHAPES
     (held,) = peers.plans(peers.arguments(["--isa", "x86-64-v3"]))

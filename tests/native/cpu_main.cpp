@@ -19,7 +19,7 @@ int main(int count, char** arguments) {
   test_conversions();
   test_pools();
   team_under_sleepers();
-  team_goes_alone_where_it_pays();
+  team_weighs_waits();
   team_hopes_again();
   test_generate();
   test_layers();

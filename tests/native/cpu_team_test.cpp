@@ -1,5 +1,6 @@
 // The team (csrc/cpu/team.h) under members that fall asleep at random: every share of every phase is done exactly once,
 // and no phase begins before the one before it is over.
+#include "../../csrc/cpu/spared.h"
 #include "../../csrc/cpu/team.h"
 
 #include <atomic>
@@ -49,15 +50,33 @@ struct Work {
 
 }  // namespace
 
-void team_goes_alone_where_it_pays() {
-  using fusedrnn::cpu::alone_pays;
+void team_weighs_waits() {
+  using fusedrnn::cpu::Spared;
   constexpr int64_t ms = 1'000'000;
-  check::that(alone_pays(4 * ms, 4 * ms, 2), "two that wait as long as they work: one does as much");
-  check::that(!alone_pays(4 * ms, 12 * ms, 2), "two that wait a third as long as they work do more than one");
-  check::that(!alone_pays(4 * ms, 4 * ms, 4), "four that wait as long as they work do twice as much as one");
-  check::that(alone_pays(12 * ms, 4 * ms, 4), "four that wait three times as long as they work: one does as much");
-  check::that(alone_pays(4 * ms, 0, 2), "others who are waited for and did nothing");
-  check::that(!alone_pays(ms / 10, 0, 2), "a hiccup");
+  // Whether a leader that has waited so long, after others worked beside it for so long, goes alone.
+  auto alone = [](int64_t worked, int others, int64_t waited) {
+    Spared spared;
+    spared.add(worked, others);
+    return spared.waited(waited);
+  };
+  check::that(alone(4 * ms, 1, 4 * ms), "two that wait as long as they work: one is as far");
+  check::that(!alone(12 * ms, 1, 4 * ms), "two that wait a third as long as they work do more than one");
+  check::that(!alone(4 * ms, 3, 4 * ms), "four that wait as long as they work do twice as much as one");
+  check::that(alone(4 * ms, 3, 12 * ms), "four that wait three times as long as they work: one is as far");
+  check::that(alone(0, 0, 4 * ms), "others that are waited for and did nothing");
+  check::that(!alone(0, 0, ms / 10), "a hiccup");
+  check::that(alone(10'000 * ms, 1, 60 * ms), "a long good time does not excuse a bad one");
+
+  Spared often;  // waits that are short each for itself
+  often.add(ms, 1);
+  for (int i = 0; i < 10; i++) check::that(!often.waited(ms / 10), "short waits alone");
+  check::that(often.waited(ms / 4), "short waits have used up what was spared");
+
+  Spared rare;  // in all calls together
+  for (int i = 0; i < 100; i++) {
+    for (int call = 0; call < 4; call++) rare.add(2 * ms, 1);
+    check::that(!rare.waited(3 * ms), "a wait longer than any call is borne where it is rare");
+  }
 }
 
 void team_under_sleepers() {

@@ -6,7 +6,7 @@ void test_conversions();
 void test_pools();
 void test_generate();
 void team_under_sleepers();
-void team_goes_alone_where_it_pays();
+void team_weighs_waits();
 void team_hopes_again();
 // The functions of csrc/cells/math.h as each instruction set compiles them. Only for a machine that has
 // it.
