@@ -178,8 +178,8 @@ def busy_neighbour(cell: str, threads: int) -> Iterator[Trial]:
     with busy_process() as (go, stop):
         for shape in ((100, 1, 128, 128), (35, 32, 28, 256)):
             problem = Problem(Case(cell, *shape), threads)
-            # Samples longer than a scheduler's slice, so that each has its fair share of them.
-            effort = Effort(seconds=3, fewest=5, most=21, sample=0.06)
+            # Samples many slices of a scheduler long, which has to find a place for everybody first.
+            effort = Effort(seconds=3, fewest=5, most=21, sample=0.4)
             trial = Trial("busy neighbour", problem.case, effort=effort)
             for name, make in ((OURS, fused.build), (TORCH, torch_nn.build)):
                 for suffix, hook in ((" alone", stop), (" beside it", go)):

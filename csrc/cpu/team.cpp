@@ -17,11 +17,9 @@ namespace {
 
 constexpr int kSpins = 1000;      // some 10 us, then yield
 constexpr int kStartSpins = 100;  // the leader holds the first phase for the others, some 2 us
-// Pieces may be uneven: only a wait so many times as long as one's own pieces, longer than this (ns), is another thing.
-constexpr double kUneven = 1.5;
-constexpr int64_t kLongPiece = 100'000;
 // The longest time alone, in lengths of the wait: so little is lost on trying again beside a neighbour that stays.
-std::atomic<int> most_alone{64};
+std::atomic<int> most_alone{32};
+constexpr int kFirstAlone = 4;  // the shortest
 
 void pause() {
 #if defined(__x86_64__)
@@ -50,7 +48,7 @@ int64_t wait_until(F&& ready) {
 
 // Until when calls stay on their own thread, because another one was waited for.
 std::atomic<int64_t> alone_until{0};
-// How many times as long as the last wait that was: doubles while waits follow each other, so that a hiccup costs
+// How many times as long as the last wait that was: doubles while waits follow each other, so that a bad moment costs
 // little and a neighbour that stays is tried rarely.
 std::atomic<int> alone_factor{1};
 Spared spared;
@@ -199,7 +197,7 @@ struct TeamState {
     const int64_t since = begin - alone_until.load(std::memory_order_relaxed);
     const int before = alone_factor.load(std::memory_order_relaxed);
     const int most = most_alone.load(std::memory_order_relaxed);
-    const int factor = since < most * wait ? std::min(2 * before, most) : 1;
+    const int factor = std::min(since < most * wait ? 2 * before : kFirstAlone, most);
     alone_factor.store(factor, std::memory_order_relaxed);
     alone_end = end + factor * wait;
     alone_until.store(alone_end, std::memory_order_relaxed);
@@ -222,8 +220,9 @@ struct TeamState {
     const int64_t own = now() - begin;  // some 0 where the others took all pieces
     const int64_t waited = wait_until([&] { return p.done.load(std::memory_order_acquire) >= count; });
     if (leads) {
+      // The pieces are as long as each other. Where others took them all, nothing is known.
       if (taken > 0) spared.add(own / taken, count - taken);
-      if (own > kLongPiece && double(waited) > kUneven * double(own)) judge(now() - waited);
+      if (taken > 0 && waited > 0) judge(now() - waited);
       beside(now(), m.size_ - 1);
     }
     leave(m);

@@ -96,7 +96,7 @@ void team_under_sleepers() {
       check::that(incomplete == 0, which + std::to_string(incomplete) + " phases not done exactly once");
       check::that(work->early == 0, which + std::to_string(work->early) + " shares out of turn");
     }
-  fusedrnn::cpu::limit_time_alone(64);
+  fusedrnn::cpu::limit_time_alone(32);
   check::that(together > 0, "no phase had more than one member: the test has tested nothing");
 }
 
