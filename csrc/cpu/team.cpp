@@ -17,9 +17,8 @@ namespace {
 
 constexpr int kSpins = 1000;      // some 10 us, then yield
 constexpr int kStartSpins = 100;  // the leader holds the first phase for the others, some 2 us
-// The longest time alone, in lengths of the wait: so little is lost on trying again beside a neighbour that stays.
-std::atomic<int> most_alone{32};
-constexpr int kFirstAlone = 4;  // the shortest
+constexpr int kFirstAlone = 4;    // the shortest time alone, as kMostAlone
+std::atomic<int> most_alone{kMostAlone};
 
 void pause() {
 #if defined(__x86_64__)

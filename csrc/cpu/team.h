@@ -59,7 +59,9 @@ double phase_cost();
 // What phase_cost has measured. For tests, too.
 void assume_phase_cost(int ns);
 
-// How long a leader that waited stays alone at most, in lengths of its wait (32 unless said). For tests.
+// How long a leader that waited stays alone at most, in lengths of its wait: so little is lost on trying again beside a
+// neighbour that stays. limit_time_alone sets another number, for tests.
+constexpr int kMostAlone = 32;
 void limit_time_alone(int lengths);
 
 constexpr int kMaxTeam = 64;

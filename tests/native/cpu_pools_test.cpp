@@ -137,5 +137,5 @@ void test_pools() {
   std::this_thread::sleep_for(std::chrono::milliseconds(100));  // until a leader that waited has others again
   late_help();
   several_callers();
-  fusedrnn::cpu::limit_time_alone(32);
+  fusedrnn::cpu::limit_time_alone(fusedrnn::cpu::kMostAlone);
 }
