@@ -143,7 +143,7 @@ def _peak(records: list[Record], peak: float) -> Iterator[Goal]:
 
 
 def _memory(records: list[Record]) -> Iterator[Goal]:
-    """A ragged batch is kept padded by ours and packed by torch.nn, so it is judged apart."""
+    """A ragged batch with lengths is padded, torch.nn's is packed: judged apart (packed: _lengths)."""
     for ragged in (False, True):
         ratios = {
             r["name"]: r["saved_bytes"][OURS] / r["saved_bytes"][TORCH]
@@ -185,11 +185,15 @@ def _ids(r: Record) -> Iterator[Goal]:
 
 
 def _lengths(r: Record) -> Iterator[Goal]:
-    """In proportion to the valid steps, within 15 %."""
+    """In proportion to the valid steps, within 15 %. Packed, no more is kept than torch.nn keeps."""
     for way in ("lengths", "packed"):
         value = gain(r, f"{OURS} padded", f"{OURS} {way}") / r["valid_fraction"]
         text = f"{r['cell']} {way}, cost of a valid step over that of a padded one"
         yield Goal(text, value, 1.15, False, r["shape"])
+    kept, ours, theirs = r["saved_bytes"], f"{OURS} packed", f"{TORCH} packed"
+    if {ours, theirs} <= set(kept):
+        text = f"{r['cell']} packed, memory kept for backward, of torch.nn's"
+        yield Goal(text, kept[ours] / kept[theirs], 1.0, False, r["shape"])
 
 
 def _resets(r: Record) -> Iterator[Goal]:

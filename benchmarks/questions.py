@@ -107,11 +107,15 @@ def lengths(cell: str, threads: int) -> Iterator[Trial]:
     case = Case(cell, 100, 64, 256, 256, ragged=True)
     problem, full = Problem(case, threads), Problem(replace(case, ragged=False), threads)
     trial = Trial("lengths", case)
+    layer = fused.layer(problem.module)
     trial.add(f"{OURS} padded", fused.build, full)
     trial.add(f"{OURS} lengths", fused.build, problem)
-    trial.add(f"{OURS} packed", torch_nn.packed, problem, fused.layer(problem.module))
+    trial.add(f"{OURS} packed", torch_nn.packed, problem, layer)
     trial.add(f"{TORCH} padded", torch_nn.build, full)
     trial.add(f"{TORCH} packed", torch_nn.build, problem)
+    trial.saved[f"{OURS} lengths"] = saved(layer, problem, lengths=problem.lengths)
+    trial.saved[f"{OURS} packed"] = torch_nn.saved_packed(layer, problem)
+    trial.saved[f"{TORCH} packed"] = torch_nn.saved_packed(problem.module, problem)
     yield trial
 
 

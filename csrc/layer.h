@@ -11,6 +11,9 @@
 //  * resets[t, b] is a boundary between steps t-1 and t of row b, for both directions: the state that enters step t
 //    from step t-1 (direction 0), or step t-1 from step t (direction 1), is zero, and no gradient crosses it. At t = 0
 //    it discards h0 and c0 of direction 0. Entries at t >= len are ignored.
+//  * Packed: where `starts` is given, so are lengths, which do not increase, and resets are not. The arrays of [T, B,
+//  ..]
+//    then hold only what is valid: starts[T] rows in place of T*B, row b of step t at starts[t] + b. CPU only.
 //  * The same inputs give the same bits on every run: every sum has a fixed order.
 #pragma once
 #include <cstdint>
@@ -48,6 +51,7 @@ struct ForwardArgs {
   Weights w[2];            // one per direction
   const int64_t* lengths;  // [B], values in [0, T], or null
   const bool* resets;      // [T, B] or null
+  const int64_t* starts;   // [T + 1]: packed data, step t begins at row starts[t]; or null
   void* y;                 // [T, B, D*P] out; direction d owns columns d*P .. (d+1)*P
   void* h_n;               // [D, B, P] out: the state after the last valid step. May not alias h0
   void* c_n;               // [D, B, H] out, or null for cells without a cell state
@@ -55,6 +59,8 @@ struct ForwardArgs {
   void* gates;   // [D, T, B, S*H]; acc type on the CPU, dtype on CUDA. Null also for cells with S = 0
   void* cells;   // [D, T, B, H] of acc type: c_t; only for cells with a cell state
   void* hidden;  // [D, T, B, H] of acc type: h_t before the projection; only with projection
+
+  int64_t rows() const { return starts ? starts[n.T] : n.T * n.B; }  // of all steps
 };
 
 struct BackwardArgs {

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function, forward_ad
 
-from fusedrnn import _C, _direct, _ops
+from fusedrnn import _C, _direct, _ops, _packed
 from fusedrnn._ops import Forward
 from fusedrnn._vjp import LayerVjp
 from fusedrnn._vmap import each, fold, unfold
@@ -156,9 +156,9 @@ class TransformLayer(Function):
     def vmap(
         info: Any, in_dims: tuple[Any, ...], *args: Any
     ) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
-        """Mapped data is folded into the batch; mapped weights are one kernel call each."""
+        """Mapped data is folded into the batch; mapped weights, packed data are one call each."""
         n = info.batch_size
-        if any(d is not None for d in in_dims[10:]):
+        if any(d is not None for d in in_dims[10:]) or _is_packed(args[0], in_dims[0], args[3]):
             return each(n, in_dims, args, TransformLayer.apply)
         data = fold(n, in_dims, args, (1, 1, 1, 0, 1))
         out = TransformLayer.apply(*data, *args[5:])  # type: ignore[no-untyped-call]
@@ -233,7 +233,8 @@ class LayerBackward(Function):
     ) -> tuple[tuple[Tensor, ...], tuple[Any, ...]]:
         """Folded into the batch unless gradients of weights are wanted: those are one per mapped call."""
         n, need_dw = info.batch_size, args[16]
-        if need_dw or any(d is not None for d in in_dims[17:]):
+        packed = _is_packed(args[3], in_dims[3], args[6])
+        if need_dw or packed or any(d is not None for d in in_dims[17:]):
             return each(n, in_dims, args, LayerBackward.apply)
         data = fold(n, in_dims, args, (1, 1, 1, 1, 1, 1, 0, 1, 1, 2, 2, 2))
         out = LayerBackward.apply(*data, *args[12:])  # type: ignore[no-untyped-call]
@@ -271,6 +272,11 @@ def _backward(
         dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, y, gates, cells, hidden,
         cell, directions, need_dx, need_dw, tf32,
     )  # fmt: skip
+
+
+def _is_packed(x: Tensor, dim: int | None, lengths: Tensor | None) -> bool:
+    """Whether ``x``, of which ``dim`` is mapped, is packed data, whose batch nothing can be folded into."""
+    return _packed.is_packed(x if dim is None else x.select(dim, 0), lengths)
 
 
 def _batched_the_old_way(*grads: Tensor | None) -> bool:

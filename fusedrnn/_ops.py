@@ -35,7 +35,7 @@ def _load() -> bool:
 
 HAS_CUDA_OPS = _load()
 
-from fusedrnn import _C  # noqa: E402  the module links to the library loaded above
+from fusedrnn import _C, _packed  # noqa: E402  the module links to the library loaded above
 
 
 class Cell(NamedTuple):
@@ -74,7 +74,10 @@ def layer_forward(
     """One layer over a whole sequence.
 
     Args:
-        x: ``[T, B, I]`` floating, or int64 token ids ``[T, B]``.
+        x: ``[T, B, I]`` floating, or int64 token ids ``[T, B]``. Or packed data, on the CPU alone:
+            the rows of a ragged batch step by step, longest first, ``[N, I]`` or ids ``[N]``, with
+            ``lengths`` that do not increase and add up to ``N``; ``N`` then stands for ``T, B`` in
+            everything of all steps.
         h0, c0: ``[D, B, P]`` and ``[D, B, H]``, or None for zeros.
         weights: for each direction ``w_ih [G*H, I]``, ``w_hh [G*H, P]``, then ``b_ih``, ``b_hh``
             ``[G*H]`` if biased, then ``w_hr [P, H]`` if projected.
@@ -166,6 +169,13 @@ def _accumulation_type(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
+def _batch_and_rows(x: Tensor, lengths: Tensor | None) -> tuple[int, tuple[int, ...]]:
+    """``B``, and ``(T, B)`` or, for packed data, ``(N,)``."""
+    if lengths is not None and _packed.is_packed(x, lengths):
+        return lengths.shape[0], (x.shape[0],)
+    return x.shape[1], (x.shape[0], x.shape[1])
+
+
 @library.register_fake("fusedrnn::layer_forward")  # type: ignore[untyped-decorator]
 def _fake_forward(
     x: Tensor,
@@ -180,7 +190,7 @@ def _fake_forward(
     tf32: bool,
 ) -> Forward:
     info = list(CELLS.values())[cell]
-    steps, batch = x.shape[0], x.shape[1]
+    batch, rows = _batch_and_rows(x, lengths)
     w_ih, w_hh = weights[0], weights[1]
     hidden_size, state_size = w_ih.shape[0] // info.gates, w_hh.shape[1]
     projects = len(weights) // directions in (3, 5)
@@ -190,9 +200,9 @@ def _fake_forward(
     def make(wanted: bool, *shape: int, dtype: torch.dtype) -> Tensor:
         return w_ih.new_empty(shape if wanted else (0,), dtype=dtype)
 
-    saved = (directions, steps, batch)
+    saved = (directions, *rows)
     return (
-        make(True, steps, batch, directions * state_size, dtype=w_ih.dtype),
+        make(True, *rows, directions * state_size, dtype=w_ih.dtype),
         make(True, directions, batch, state_size, dtype=w_ih.dtype),
         make(info.has_c, directions, batch, hidden_size, dtype=w_ih.dtype),
         make(save and info.slots > 0, *saved, info.slots * hidden_size, dtype=gates_type),
@@ -223,7 +233,7 @@ def _fake_backward(
     tf32: bool,
 ) -> Backward:
     info = list(CELLS.values())[cell]
-    batch, ids = x.shape[1], not x.dtype.is_floating_point
+    (batch, _), ids = _batch_and_rows(x, lengths), not x.dtype.is_floating_point
     w_ih, w_hh = weights[0], weights[1]
     hidden_size, state_size = w_ih.shape[0] // info.gates, w_hh.shape[1]
     return (

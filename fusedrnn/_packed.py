@@ -1,38 +1,45 @@
-"""PackedSequence to padded rows and back, by index operations alone."""
+"""The data of a PackedSequence: its lengths, and padded rows from it and back.
+
+Packed are the rows of a ragged batch step by step, those that have ended left out: ``[N, ...]``, the
+longest row first in each step. All of this is index operations, which have every derivative.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 
 
-def unpack(packed: PackedSequence) -> tuple[Tensor, Tensor, Tensor]:
-    """The padded data, time first, in the packed (longest first) order of rows.
+def is_packed(x: Tensor, lengths: Tensor | None) -> bool:
+    """Whether ``x`` is packed ``[N, I]``, or ``[N]`` of token ids, and not ``[T, B, I]``, ``[T, B]``."""
+    return lengths is not None and x.dim() == (2 if x.is_floating_point() else 1)
+
+
+def lengths(sizes: Tensor) -> Tensor:
+    """int64 ``[B]``, longest first, of the ``batch_sizes [T]`` of a PackedSequence."""
+    return (torch.arange(int(sizes[0])) < sizes[:, None]).sum(0)
+
+
+def sizes(lengths: Tensor) -> Tensor:
+    """The other way: int64 ``[T]`` of ``lengths [B]`` that do not increase."""
+    return (torch.arange(int(lengths[0])) < lengths[:, None]).sum(0)
+
+
+def pad(data: Tensor, sizes: Tensor) -> Tensor:
+    """``[T, B, ...]`` of ``data [N, ...]``, with anything past each row's length.
 
     Rows are gathered, because torch's scatter (``index_copy``) costs as much as a third of a layer.
-
-    Returns:
-        ``x [T, B, ...]`` with anything past each row's length, ``lengths [B]`` int64, and the places
-        of the packed elements among the ``T*B`` padded ones, all on the device of the data. The
-        sizes are read from ``batch_sizes``, which PackedSequence keeps on the CPU.
+    ``sizes`` are on the CPU, where PackedSequence keeps them, whatever the device of the data.
     """
-    data, sizes = packed.data, packed.batch_sizes
-    steps, batch = sizes.shape[0], int(sizes[0])
-    row = torch.arange(batch)
-    valid = row < sizes[:, None]
-    source = torch.where(valid, (sizes.cumsum(0) - sizes)[:, None] + row, 0).flatten()
-    places = valid.flatten().nonzero().squeeze(1).to(data.device, non_blocking=True)
-    padded = data.index_select(0, source.to(data.device, non_blocking=True))
-    lengths = valid.sum(0).to(data.device, non_blocking=True)
-    return padded.unflatten(0, (steps, batch)), lengths, places
+    row = torch.arange(int(sizes[0]))
+    first = (sizes.cumsum(0) - sizes)[:, None]
+    source = torch.where(row < sizes[:, None], first + row, 0)
+    chosen = data.index_select(0, source.flatten().to(data.device, non_blocking=True))
+    return chosen.view(*source.shape, *data.shape[1:])
 
 
-def repack(y: Tensor, places: Tensor, packed: PackedSequence) -> PackedSequence:
-    """``y [T, B, ...]`` packed as ``packed`` is."""
-    return PackedSequence(
-        y.flatten(0, 1).index_select(0, places),
-        packed.batch_sizes,
-        packed.sorted_indices,
-        packed.unsorted_indices,
-    )
+def pack(padded: Tensor, sizes: Tensor) -> Tensor:
+    """``[N, ...]`` of ``padded [T, B, ...]``."""
+    valid = torch.arange(padded.shape[1]) < sizes[:, None]
+    places = valid.flatten().nonzero().squeeze(1).to(padded.device, non_blocking=True)
+    return padded.flatten(0, 1).index_select(0, places)

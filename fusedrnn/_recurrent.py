@@ -176,14 +176,19 @@ class Recurrent(nn.RNNBase):
         if packed.sorted_indices is not None:
             h0 = None if h0 is None else h0.index_select(1, packed.sorted_indices)
             c0 = None if c0 is None else c0.index_select(1, packed.sorted_indices)
-        weights = self._weights()
-        x, valid, steps = _packed.unpack(packed)
-        x = self._check(x, h0, c0, weights[0][0])
-        y, h_n, c_n = self._stack(x, h0, c0, weights, valid, None)
+        weights, data, sizes = self._weights(), packed.data, packed.batch_sizes
+        whole = (
+            data.is_cpu and not torch.compiler.is_compiling()
+        )  # the CPU kernels take it as it is
+        x = data if whole else _packed.pad(data, sizes)
+        x = self._check(x, h0, c0, weights[0][0], int(sizes[0]))
+        lengths = _packed.lengths(sizes).to(x.device, non_blocking=True)
+        y, h_n, c_n = self._stack(x, h0, c0, weights, lengths, None)
+        y = y if whole else _packed.pack(y, sizes)
         if packed.unsorted_indices is not None:
             h_n = h_n.index_select(1, packed.unsorted_indices)
             c_n = None if c_n is None else c_n.index_select(1, packed.unsorted_indices)
-        return _packed.repack(y, steps, packed), self._join(h_n, c_n)
+        return packed._replace(data=y), self._join(h_n, c_n)
 
     def _is_batched(self, x: Tensor) -> bool:
         """By the number of dimensions; token ids have one less. ValueError for any other number."""
@@ -193,24 +198,35 @@ class Recurrent(nn.RNNBase):
         what = "token ids to be 1D or 2D" if ids else "input to be 2D or 3D"
         raise ValueError(f"{type(self).__name__}: Expected {what}, got {dims}D tensor instead")
 
-    def _check(self, x: Tensor, h0: Tensor | None, c0: Tensor | None, weight: Tensor) -> Tensor:
-        """Time-first, batched input and states against the layer; token ids come back as int64."""
+    def _check(
+        self,
+        x: Tensor,
+        h0: Tensor | None,
+        c0: Tensor | None,
+        weight: Tensor,
+        batch: int | None = None,
+    ) -> Tensor:
+        """Time-first, batched input and states against the layer; token ids come back as int64.
+
+        Packed data come with the size of their batch.
+        """
         shape = x.shape
+        batch = shape[1] if batch is None else batch
         if _checks.is_ids(x):
             x = _checks.ids(x, self.input_size)
         else:
             _checks.same_dtype(x, weight, "input")
-            if shape[2] != self.input_size:
+            if shape[-1] != self.input_size:
                 raise RuntimeError(
                     f"input.size(-1) must be equal to input_size. Expected {self.input_size}, "
-                    f"got {shape[2]}"
+                    f"got {shape[-1]}"
                 )
         count = self.num_layers * (2 if self.bidirectional else 1)
         if h0 is not None:
             size = self.proj_size or self.hidden_size
-            _checks.state(h0, (count, shape[1], size), weight, "h_0")
+            _checks.state(h0, (count, batch, size), weight, "h_0")
         if c0 is not None:
-            _checks.state(c0, (count, shape[1], self.hidden_size), weight, "c_0")
+            _checks.state(c0, (count, batch, self.hidden_size), weight, "c_0")
         if shape[0] == 0:
             raise RuntimeError("Expected sequence length to be larger than 0, got 0")
         if x.device != weight.device:

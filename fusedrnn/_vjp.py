@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusedrnn import reference
+from fusedrnn import _packed, reference
 
 _Tensors = tuple[Tensor, ...]
 
@@ -56,11 +56,14 @@ class LayerVjp:
     def cotangents(self, *grads: Tensor | None) -> _Tensors:
         """The gradients of the outputs, with zeros for the absent ones."""
         _, _, _, weights = self.named(self.primals)
-        _, _, cell, directions = self._options
-        steps, batch = self._x.shape[:2]
+        lengths, _, cell, directions = self._options
+        rows: tuple[int, ...] = tuple(self._x.shape[:2])
+        batch = rows[-1]
+        if lengths is not None and _packed.is_packed(self._x, lengths):
+            rows, batch = rows[:1], lengths.shape[0]
         hidden, state = weights[0].shape[0] // reference.CELLS[cell].gates, weights[1].shape[1]
         shapes = [
-            (steps, batch, directions * state),
+            (*rows, directions * state),
             (directions, batch, state),
             (directions, batch, hidden),
         ]

@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding, linear
 
+from fusedrnn import _packed
+
 #: One step: ``W_ih x + b_ih`` ``[B, G*H]``, the state ``(h [B, P],)`` or ``(h, c [B, H])``, ``w_hh``
 #: and ``b_hh``, to the next state, with ``h [B, H]`` before any projection.
 State = tuple[Tensor, ...]
@@ -94,6 +96,8 @@ def layer(
         resets: bool ``[T, B]``. A boundary between steps ``t-1`` and ``t``: no state and no gradient
             crosses it, in either direction. At ``t = 0`` it discards ``h0`` and ``c0`` of
             direction 0. Entries past a row's length do not count.
+            ``x [N, I]``, or ids ``[N]``, with lengths that do not increase is packed data: ``N``
+            stands for ``T, B`` in ``y`` too.
         cell: a key of :data:`CELLS`.
         directions: 1 or 2.
 
@@ -101,6 +105,11 @@ def layer(
         ``y [T, B, D*P]``, ``h_n [D, B, P]`` and ``c_n [D, B, H]`` (None for cells without it), in the
         dtype of the weights; half precision is computed in float32 and rounded once at the end.
     """
+    if lengths is not None and _packed.is_packed(x, lengths):
+        sizes = _packed.sizes(lengths)
+        padded = _packed.pad(x, sizes)
+        y, h_n, c_n = layer(padded, h0, c0, weights, lengths, resets, cell, directions)
+        return _packed.pack(y, sizes), h_n, c_n
     dtype, info = weights[0].dtype, CELLS[cell]
     compute = torch.float64 if dtype == torch.float64 else torch.float32
     per = len(weights) // directions

@@ -19,7 +19,9 @@ FORWARD = torch.ops.fusedrnn.layer_forward.default
 BACKWARD = torch.ops.fusedrnn.layer_backward.default
 
 
-def forward_args(cell, ids=False, options=True, proj=0, save=True, dtype=torch.float32, batch=3):
+def forward_args(
+    cell, ids=False, options=True, proj=0, save=True, dtype=torch.float32, batch=3, packed=False
+):
     torch.manual_seed(0)
     steps, inputs, hidden, directions = 4, 5, 6, 2
     x = (
@@ -31,6 +33,9 @@ def forward_args(cell, ids=False, options=True, proj=0, save=True, dtype=torch.f
     h0, c0 = (None if s is None else s.detach() for s in state)
     w = [t.detach() for t in weights_of(cell, inputs, hidden, directions, proj=proj, dtype=dtype)]
     lengths, resets = random_options(steps, batch) if options else (None, None)
+    if packed:
+        lengths, resets = torch.tensor([4, 2, 1]), None
+        x = torch.cat([row[: (lengths > t).sum()] for t, row in enumerate(x)])
     index = _ops.CELLS[cell].number
     return (
         x,
@@ -66,6 +71,8 @@ VARIANTS = {
     "empty batch": {"batch": 0},
     "half": {"dtype": torch.float16},
     "double": {"dtype": torch.float64},
+    "packed": {"packed": True},
+    "packed ids": {"packed": True, "ids": True},
 }
 
 
@@ -78,6 +85,7 @@ def test_opcheck(cell, variant):
 def test_opcheck_projection():
     check(forward_args("lstm", proj=2))
     check(forward_args("lstm", proj=2, options=False))
+    check(forward_args("lstm", proj=2, packed=True))
 
 
 def check(args):

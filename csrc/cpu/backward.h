@@ -70,7 +70,7 @@ struct Backward {
         units(ceil_div(n.H, L), best_columns(ceil_div(n.B, s.groups), ceil_div(n.H, L)), s.parts),
         outs(ceil_div(n.P, L), best_columns(ceil_div(n.B, s.groups), ceil_div(n.P, L)), s.parts),
         inputs(ceil_div(n.I, L), kMaxColumns, 1),
-        rows(arena, n, s.groups, a.lengths, a.resets) {
+        rows(arena, a, s.groups) {
     const int64_t at_once = by_group ? ceil_div(n.B, split.groups) : n.B;
     const int64_t full = min64(n.T, max64(1, kChunkRows / max64(at_once, 1)));
     chunk_steps = a.lengths ? min64(n.T, full * kStretch) : full;
@@ -116,7 +116,9 @@ struct Backward {
   void widen(int d, int i, int m);
   // Rows of x, dy, y and of the state before each step, of the steps `part` of the chunk that begins at s0.
   void widen_chunk(int d, Range groups, Range part, int64_t s0);
-  int64_t y_at(int d, int64_t t, int64_t row) const { return ((t * n.B + row) * n.D + d) * n.P; }
+  int64_t y_at(int d, int64_t t, int64_t row) const { return ((rows.at(t) + row) * n.D + d) * n.P; }
+  // Row 0 of step t in what forward saved, [D, T, B, ..].
+  int64_t saved_at(int d, int64_t t) const { return d * rows.at(n.T) + rows.at(t); }
 
   // ---- weights and initial values
 
@@ -148,7 +150,7 @@ struct Backward {
 
   // h_{t-1} by row: as numbers of T, for the cell, or as a factor of a product.
   RowView<const T> h_before(const T** list, int d, int g, int64_t s, int64_t s0, bool as_factor, bool* all_zero) const;
-  const T* hidden_rows(int d, int64_t t) const { return static_cast<const T*>(a.hidden) + (d * n.T + t) * n.B * n.H; }
+  const T* hidden_rows(int d, int64_t t) const { return static_cast<const T*>(a.hidden) + saved_at(d, t) * n.H; }
 
   BackwardStep<T> step_of(Own& o, int d, int g, int64_t s, int64_t s0) const;
 

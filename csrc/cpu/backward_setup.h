@@ -100,7 +100,7 @@ template <class T>
 void Backward<T>::widen_chunk(int d, Range groups, Range part, int64_t s0) {
   each_row(d, groups, part.begin, part.end, [&](int64_t s, int64_t t, int64_t, int64_t r) {
     const int64_t row = rows.row(r), at = (s - s0) * n.B + r, before = d == 0 ? t - 1 : t + 1;
-    if (x_chunk) widen_row(a.x, (t * n.B + row) * n.I, x_chunk + at * n.I, n.I);
+    if (x_chunk) widen_row(a.x, (rows.at(t) + row) * n.I, x_chunk + at * n.I, n.I);
     if (dy_chunk) widen_row(b.dy, y_at(d, t, row), dy_chunk + at * n.P, n.P);
     if (y_chunk) widen_row(a.y, y_at(d, t, row), y_chunk + at * n.P, n.P);
     if (!h_chunk) return;

@@ -34,10 +34,10 @@ void Backward<T>::list_rows(Own& o, int d, Chunk& c) {
         o.d_row[k] = ring_rows(s) + r * ring_ld();
         o.h_row[k] = h.at(r);
         if (a.x)
-          o.x_row[k] = elements == 2 ? as_cells<T>(a.x, (t * n.B + row) * n.I)
+          o.x_row[k] = elements == 2 ? as_cells<T>(a.x, (rows.at(t) + row) * n.I)
                        : half        ? x_chunk + at * n.I
-                                     : x + (t * n.B + row) * n.I;
-        if (b.dx) o.dx_row[k] = half ? dx + k * n.I : static_cast<T*>(b.dx) + (t * n.B + row) * n.I;
+                                     : x + (rows.at(t) + row) * n.I;
+        if (b.dx) o.dx_row[k] = half ? dx + k * n.I : static_cast<T*>(b.dx) + (rows.at(t) + row) * n.I;
         if (project) {
           o.dh_row[k] = dh_rows(s) + r * n.P;
           o.hidden_row[k] = hidden + row * n.H;
@@ -71,7 +71,7 @@ void Backward<T>::narrow_dx(Own& o, int d, const Chunk& c, Range r) {
     int64_t k = 0;
     each_row(d, c.groups, c.s0, c.s1, [&](int64_t, int64_t t, int64_t, int64_t q) {
       if (k >= r.begin && k < r.end) {
-        void* to = element(b.dx, (t * n.B + rows.row(q)) * n.I, a.dtype);
+        void* to = element(b.dx, (rows.at(t) + rows.row(q)) * n.I, a.dtype);
         d == 0 ? from_float(a.dtype, o.dx_row[k], to, n.I) : add_from_float(a.dtype, o.dx_row[k], to, n.I);
       }
       k++;
@@ -140,7 +140,7 @@ template <class T>
 void Backward<T>::scatter(Own& o, int d, const Chunk& c, Range units_, T* table) {
   int64_t k = 0;
   each_row(d, c.groups, c.s0, c.s1, [&](int64_t, int64_t t, int64_t, int64_t r) {
-    T* to = table + a.ids[t * n.B + rows.row(r)] * G * n.H;
+    T* to = table + a.ids[rows.at(t) + rows.row(r)] * G * n.H;
     for (int i = 0; i < G; i++)
       add_row(o.d_row[k], (ops.x_first + i) * n.H + units_.begin, to + ops.x_gate[i] * n.H + units_.begin,
               units_.end - units_.begin);

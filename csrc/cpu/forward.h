@@ -71,7 +71,7 @@ struct Forward {
         layout(gate_panels(ops.G, unit_blocks, ceil_div(max64(n.B, 1), s.groups))),
         panels(unit_blocks, layout.blocks, s.parts),
         out_panels(out_blocks, kMaxColumns, s.parts),
-        rows(arena, args.n, s.groups, args.lengths, args.resets) {
+        rows(arena, args, s.groups) {
     const int64_t group = ceil_div(max64(n.B, 1), split.groups);
     chunk_steps = min64(n.T, max64(1, kChunkRows / group));
     x_width = unit_blocks * G * L;
@@ -116,12 +116,14 @@ struct Forward {
   // h_s as the next step reads it, by row of the batch: y itself, or a copy in float.
   T* h_rows(int d, int64_t s) const {
     if (half) return h_ring + (s & 1) * n.B * n.P;
-    return static_cast<T*>(a.y) + (time(d, s) * n.B * n.D + d) * n.P;
+    return static_cast<T*>(a.y) + (rows.at(time(d, s)) * n.D + d) * n.P;
   }
   int64_t h_ld() const { return half ? n.P : n.D * n.P; }
-  T* c_rows(int d, int64_t t) const { return a.cells ? static_cast<T*>(a.cells) + (d * n.T + t) * n.B * n.H : c_state; }
+  // Row 0 of step t in what is saved, [D, T, B, ..].
+  int64_t saved_at(int d, int64_t t) const { return d * rows.at(n.T) + rows.at(t); }
+  T* c_rows(int d, int64_t t) const { return a.cells ? static_cast<T*>(a.cells) + saved_at(d, t) * n.H : c_state; }
   T* hidden_rows(int d, int64_t t) const {
-    return a.hidden ? static_cast<T*>(a.hidden) + (d * n.T + t) * n.B * n.H : hidden_state;
+    return a.hidden ? static_cast<T*>(a.hidden) + saved_at(d, t) * n.H : hidden_state;
   }
 
   // h_{t-1} as numbers of T, for the cell, or as the left factor of the recurrent product.

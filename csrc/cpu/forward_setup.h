@@ -111,7 +111,7 @@ void Forward<T>::widen_x(int d, int g, Range part, int64_t s0) {
     const int64_t t = time(d, s), first = rows.begin(g);
     for (int64_t r = first; r < first + rows.active(g, t); r++)
       if constexpr (sizeof(T) == 4)
-        to_float(a.dtype, element(a.x, (t * n.B + rows.row(r)) * n.I, a.dtype), x_chunk + ((s - s0) * n.B + r) * n.I,
+        to_float(a.dtype, element(a.x, (rows.at(t) + rows.row(r)) * n.I, a.dtype), x_chunk + ((s - s0) * n.B + r) * n.I,
                  n.I);
   }
 }
@@ -126,11 +126,11 @@ void Forward<T>::project_input(Own& o, int d, int g, Range units, int64_t s0, in
     for (int64_t r = first; r < end; r++, count++) {
       o.c_list[count] = x_part + ((s - s0) * n.B + r) * x_width;
       if (a.ids)
-        gather_column(d, a.ids[t * n.B + rows.row(r)], units, o.c_list[count]);
+        gather_column(d, a.ids[rows.at(t) + rows.row(r)], units, o.c_list[count]);
       else
-        o.a_list[count] = elements == 2 ? as_cells<T>(a.x, (t * n.B + rows.row(r)) * n.I)
+        o.a_list[count] = elements == 2 ? as_cells<T>(a.x, (rows.at(t) + rows.row(r)) * n.I)
                           : half        ? x_chunk + ((s - s0) * n.B + r) * n.I
-                                        : x + (t * n.B + rows.row(r)) * n.I;
+                                        : x + (rows.at(t) + rows.row(r)) * n.I;
     }
   }
   if (a.ids) return;

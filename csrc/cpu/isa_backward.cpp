@@ -38,9 +38,9 @@ void Backward<T>::finish(int d, int i, int m) {
     const int64_t row = rows.row(p), length = rows.length(row);
     if (b.dh0) finish_dh0(d, row, length);
     if (b.dc0) finish_dc0(d, p, row, length);
-    if (b.dx && d == 0)
+    if (b.dx && d == 0 && rows.padded())
       for (int64_t t = length; t < n.T; t++)
-        __builtin_memset(element(b.dx, (t * n.B + row) * n.I, a.dtype), 0, n.I * size_of(a.dtype));
+        __builtin_memset(element(b.dx, (rows.at(t) + row) * n.I, a.dtype), 0, n.I * size_of(a.dtype));
   }
 }
 

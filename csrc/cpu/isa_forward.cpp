@@ -26,7 +26,7 @@ RowView<const T> Forward<T>::h_before(int d, int g, int64_t s, bool as_factor, c
   StateSource<T> h = {nullptr, nullptr, h_ld(), n.P, zeros};
   if (as_factor && elements == 2) {
     if (a.h0) h.initial = as_cells<T>(a.h0, d * n.B * n.P);
-    if (s > 0) h.before = as_cells<T>(a.y, (before * n.B * n.D + d) * n.P);
+    if (s > 0) h.before = as_cells<T>(a.y, (rows.at(before) * n.D + d) * n.P);
     h.ld = n.D * KP;
     h.width = KP;
   } else {
@@ -56,10 +56,10 @@ ForwardStep<T> Forward<T>::step_of(Own& o, int d, int g, int64_t s, int64_t s0) 
     f.h = {hidden_rows(d, t), n.H, order, nullptr};
   else
     f.h = {h_rows(d, s), h_ld(), order, nullptr};
-  if (a.gates) f.saved = {static_cast<T*>(a.gates) + (d * n.T + t) * n.B * S * n.H, S * n.H, order, nullptr};
+  if (a.gates) f.saved = {static_cast<T*>(a.gates) + saved_at(d, t) * S * n.H, S * n.H, order, nullptr};
   if (by_table) {
     for (int64_t r = rows.begin(g); r < rows.begin(g) + rows.active(g, t); r++)
-      o.x_row[r] = table + a.ids[t * n.B + rows.row(r)] * x_width;
+      o.x_row[r] = table + a.ids[rows.at(t) + rows.row(r)] * x_width;
     f.x = {nullptr, 0, nullptr, o.x_row};
   } else {
     f.x = {x_part + (s - s0) * n.B * x_width, x_width, nullptr, nullptr};
@@ -102,7 +102,7 @@ void Forward<T>::narrow(int d, int g, int64_t s, int64_t j, int64_t width) {
   for (int64_t r = first; r < first + rows.active(g, t); r++) {
     const int64_t b = rows.row(r);
     if constexpr (sizeof(T) == 4)
-      from_float(a.dtype, h_rows(d, s) + b * n.P + j, element(a.y, ((t * n.B + b) * n.D + d) * n.P + j, a.dtype),
+      from_float(a.dtype, h_rows(d, s) + b * n.P + j, element(a.y, ((rows.at(t) + b) * n.D + d) * n.P + j, a.dtype),
                  width);
   }
 }
@@ -138,7 +138,7 @@ void Forward<T>::finish(int d, int i, int m) {
   for (int64_t b = r.begin; b < r.end; b++) {
     const int64_t length = rows.length(b), t = d == 0 ? length - 1 : 0;
     char* h = element(a.h_n, (d * n.B + b) * n.P, a.dtype);
-    copy_or_zero(h, length > 0 ? element(a.y, ((t * n.B + b) * n.D + d) * n.P, a.dtype) : initial(a.h0, d, b, n.P),
+    copy_or_zero(h, length > 0 ? element(a.y, ((rows.at(t) + b) * n.D + d) * n.P, a.dtype) : initial(a.h0, d, b, n.P),
                  bytes);
     if (a.c_n) {
       char* c = element(a.c_n, (d * n.B + b) * n.H, a.dtype);
@@ -149,8 +149,8 @@ void Forward<T>::finish(int d, int i, int m) {
       else
         __builtin_memcpy(c, c_rows(d, t) + b * n.H, c_bytes);
     }
-    for (int64_t u = length; u < n.T; u++)
-      __builtin_memset(element(a.y, ((u * n.B + b) * n.D + d) * n.P, a.dtype), 0, bytes);
+    for (int64_t u = length; rows.padded() && u < n.T; u++)
+      __builtin_memset(element(a.y, ((rows.at(u) + b) * n.D + d) * n.P, a.dtype), 0, bytes);
   }
 }
 

@@ -74,14 +74,14 @@ int useful_threads(const Dims& n, int gates, int64_t unit_blocks, int element_by
   return together < step_time(n, gates, unit_blocks, element_bytes, {1, 1}, 0) ? s.threads() : 1;
 }
 
-Schedule::Schedule(Arena& arena, const Dims& n, int groups, const int64_t* lengths, const bool* resets)
-    : n_(n), groups_(groups), lengths_(lengths), resets_(resets) {
-  if (lengths) {
-    order_ = arena.take<int32_t>(n.B + 1);
-    count_ = arena.take<int32_t>(n.T + 1);
+Schedule::Schedule(Arena& arena, const ForwardArgs& a, int groups)
+    : n_(a.n), groups_(groups), lengths_(a.lengths), resets_(a.resets), starts_(a.starts) {
+  if (lengths_) {
+    order_ = arena.take<int32_t>(n_.B + 1);
+    count_ = arena.take<int32_t>(n_.T + 1);
     begin_ = arena.take<int64_t>(groups + 1);
   }
-  if (resets) any_reset_ = arena.take<bool>(n.T);
+  if (resets_) any_reset_ = arena.take<bool>(n_.T);
 }
 
 void Schedule::fill() {

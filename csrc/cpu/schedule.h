@@ -31,7 +31,7 @@ int useful_threads(const Dims& n, int gates, int64_t unit_blocks, int element_by
 class Schedule {
  public:
   // Takes what it needs from the arena; with a counting arena nothing is read or written.
-  Schedule(Arena& arena, const Dims& n, int groups, const int64_t* lengths, const bool* resets);
+  Schedule(Arena& arena, const ForwardArgs& a, int groups);
   void fill();
 
   int groups() const { return groups_; }
@@ -43,6 +43,11 @@ class Schedule {
   const int32_t* order() const { return order_; }
   int64_t row(int64_t r) const { return order_ ? order_[r] : r; }
   int64_t length(int64_t b) const { return lengths_ ? lengths_[b] : n_.T; }
+
+  // Row b of step t is number at(t) + b in an array of [T, B, ..], which has at(T) rows.
+  int64_t at(int64_t t) const { return starts_ ? starts_[t] : t * n_.B; }
+  // Whether rows that have ended are there too.
+  bool padded() const { return !starts_; }
 
   // Whether the state that enters step t of row b, in direction d, is cut off by a reset.
   bool cut(int d, int64_t t, int64_t b) const {
@@ -63,6 +68,7 @@ class Schedule {
   int groups_;
   const int64_t* lengths_;
   const bool* resets_;
+  const int64_t* starts_;
   int32_t* order_ = nullptr;
   int32_t* count_ = nullptr;   // [T] rows with length > t
   int64_t* begin_ = nullptr;   // [groups + 1]

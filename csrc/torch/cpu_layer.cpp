@@ -12,9 +12,11 @@ void check_values(const ForwardArgs& f) {
   const Dims& n = f.n;
   for (int64_t i = 0; f.lengths && i < n.B; i++)
     expect(f.lengths[i] >= 0 && f.lengths[i] <= n.T, "lengths in [0, ", n.T, "], got ", f.lengths[i], " at row ", i);
-  for (int64_t i = 0; f.ids && i < n.T * n.B; i++)
-    expect(f.ids[i] >= 0 && f.ids[i] < n.I, "token ids in [0, ", n.I, "), got ", f.ids[i], " at step ", i / n.B,
-           ", row ", i % n.B);
+  for (int64_t i = 0; f.ids && i < f.rows(); i++) {
+    const bool right = f.ids[i] >= 0 && f.ids[i] < n.I;
+    expect(right || !f.starts, "token ids in [0, ", n.I, "), got ", f.ids[i], " at row ", i, " of the packed data");
+    expect(right, "token ids in [0, ", n.I, "), got ", f.ids[i], " at step ", i / n.B, ", row ", i % n.B);
+  }
 }
 
 ForwardResult layer_forward(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0,

@@ -23,7 +23,8 @@ struct LayerCall {
   ScalarType dtype, acc;
   bool has_c, projects;
   int64_t slots;
-  std::vector<Tensor> held;  // keeps contiguous copies alive
+  std::vector<Tensor> held;     // keeps contiguous copies alive
+  std::vector<int64_t> starts;  // of packed data: where its steps begin
 
   LayerCall(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0, const std::vector<Tensor>& weights,
             const MaybeTensor& lengths, const MaybeTensor& resets, int64_t cell, int64_t directions, bool tf32,
@@ -43,12 +44,19 @@ struct LayerCall {
     dtype = w_ih.scalar_type();
     acc = accumulation_type(dtype);
     const bool ids = x.scalar_type() == ScalarType::Long;
-    const int64_t lead = step ? 1 : 2;  // dimensions of x before its features
-    expect(x.dim() == lead + !ids,
+    const bool packed = !step && lengths && x.dim() == 1 + !ids;
+    expect(x.dim() == (step || packed ? 1 : 2) + !ids,
            step ? "x of shape [B, I] or int64 [B], got " : "x of shape [T, B, I] or int64 [T, B], got ", Shape{x});
     expect(w_ih.size(0) % info.G == 0, "w_ih of ", info.G, " * H rows, got ", Shape{w_ih});
     Dims& n = f.n;
-    n = {step ? 1 : x.size(0), x.size(lead - 1), w_ih.size(1), w_ih.size(0) / info.G, w_hh.size(1), directions};
+    n = {1, x.size(0), w_ih.size(1), w_ih.size(0) / info.G, w_hh.size(1), directions};
+    if (packed) {
+      expect(!resets, "no resets with packed data");
+      take_lengths_of_packed(x, *lengths);
+    } else if (!step) {
+      n.T = x.size(0);
+      n.B = x.size(1);
+    }
     expect(n.T > 0, "at least one time step, got x of shape ", Shape{x});
     expect(projects || n.P == n.H, "w_hh of shape [", info.G * n.H, ", ", n.H, "], got ", Shape{w_hh});
     f.cell = static_cast<int>(cell);
@@ -68,15 +76,47 @@ struct LayerCall {
       return;
     }
     if (ids) {
-      f.ids = static_cast<const int64_t*>(take(x, {n.T, n.B}, "x", x, ScalarType::Long));
+      f.ids =
+          static_cast<const int64_t*>(take(x, packed ? Extent{f.rows()} : Extent{n.T, n.B}, "x", x, ScalarType::Long));
     } else {
-      f.x = take(x, {n.T, n.B, n.I}, "x", x);
+      f.x = take(x, sequence(n.I), "x", x);
     }
     if (h0) f.h0 = take(*h0, {n.D, n.B, n.P}, "h0", x);
     expect(has_c || !c0, "no c0 for cell ", info.name);
     if (c0) f.c0 = take(*c0, {n.D, n.B, n.H}, "c0", x);
-    if (lengths) f.lengths = static_cast<const int64_t*>(take(*lengths, {n.B}, "lengths", x, ScalarType::Long));
+    if (lengths && !packed)
+      f.lengths = static_cast<const int64_t*>(take(*lengths, {n.B}, "lengths", x, ScalarType::Long));
     if (resets) f.resets = static_cast<const bool*>(take(*resets, {n.T, n.B}, "resets", x, ScalarType::Bool));
+  }
+
+  // Packed data, x [N, I] or ids [N]: rows that are longest first, step by step.
+  void take_lengths_of_packed(const Tensor& x, const Tensor& lengths) {
+    expect(x.is_cpu(), "packed data on the CPU, got it on another device");
+    expect(lengths.dim() == 1 && lengths.size(0) > 0, "lengths of shape [B] with packed data, got ", Shape{lengths});
+    Dims& n = f.n;
+    n.B = lengths.size(0);
+    const int64_t* const length = static_cast<const int64_t*>(take(lengths, {n.B}, "lengths", x, ScalarType::Long));
+    for (int64_t b = 0; b < n.B; b++)
+      expect(length[b] >= 0 && (b == 0 || length[b] <= length[b - 1]),
+             "lengths of packed data that do not increase and are not negative, got ", length[b], " at row ", b);
+    n.T = length[0];
+    const int64_t rows = x.size(0);
+    int64_t sum = 0;
+    for (int64_t b = 0; b < n.B && sum <= rows; b++) sum += length[b];
+    expect(sum == rows, "as many rows of packed data as its lengths add up to, got ", rows);
+    starts.assign(n.T + 1, 0);
+    for (int64_t t = 0, active = n.B; t < n.T; t++) {
+      while (length[active - 1] <= t) active--;
+      starts[t + 1] = starts[t] + active;
+    }
+    f.lengths = length;
+    f.starts = starts.data();
+  }
+
+  // The sizes of an array of all steps, and of one that forward saves.
+  Extent sequence(int64_t last) const { return f.starts ? Extent{f.rows(), last} : Extent{f.n.T, f.n.B, last}; }
+  Extent saved(int64_t last) const {
+    return f.starts ? Extent{f.n.D, f.rows(), last} : Extent{f.n.D, f.n.T, f.n.B, last};
   }
 
   // Input and state of one streaming step: x [B, I] or [B], h [layers, B, P], c [layers, B, H].
@@ -101,7 +141,7 @@ struct LayerCall {
   }
 
   // A checked, contiguous input's data; the tensor lives as long as this call.
-  const void* take(const Tensor& t, std::initializer_list<int64_t> shape, const char* name, const Tensor& x,
+  const void* take(const Tensor& t, const Extent& shape, const char* name, const Tensor& x,
                    std::optional<ScalarType> want = std::nullopt) {
     const ScalarType type = want.value_or(dtype);
     expect(t.scalar_type() == type, name, " of dtype ", type_name(type), ", got ", type_name(t.scalar_type()));
@@ -113,7 +153,7 @@ struct LayerCall {
   }
 
   // A gradient that may be absent or expanded.
-  const void* take(const MaybeTensor& t, std::initializer_list<int64_t> shape, const char* name, const Tensor& x) {
+  const void* take(const MaybeTensor& t, const Extent& shape, const char* name, const Tensor& x) {
     return t ? take(*t, shape, name, x) : nullptr;
   }
 };
@@ -124,18 +164,15 @@ using ForwardResult = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>
 // backend's choice.
 inline ForwardResult allocate_forward(LayerCall& call, const Tensor& x, bool save, ScalarType gates_type) {
   const Dims& n = call.f.n;
-  auto make = [&](bool wanted, std::initializer_list<int64_t> shape, ScalarType type) {
-    const int64_t none[1] = {0};
-    torch::headeronly::IntHeaderOnlyArrayRef size(shape.begin(), shape.size());
-    if (!wanted) size = torch::headeronly::IntHeaderOnlyArrayRef(none, 1);
-    return make_empty(x, size, type);
+  auto make = [&](bool wanted, const Extent& size, ScalarType type) {
+    return make_empty(x, wanted ? size : Extent{0}, type);
   };
-  Tensor y = make(true, {n.T, n.B, n.D * n.P}, call.dtype);
+  Tensor y = make(true, call.sequence(n.D * n.P), call.dtype);
   Tensor h_n = make(true, {n.D, n.B, n.P}, call.dtype);
   Tensor c_n = make(call.has_c, {n.D, n.B, n.H}, call.dtype);
-  Tensor gates = make(save && call.slots > 0, {n.D, n.T, n.B, call.slots * n.H}, gates_type);
-  Tensor cells = make(save && call.has_c, {n.D, n.T, n.B, n.H}, call.acc);
-  Tensor hidden = make(save && call.projects, {n.D, n.T, n.B, n.H}, call.acc);
+  Tensor gates = make(save && call.slots > 0, call.saved(call.slots * n.H), gates_type);
+  Tensor cells = make(save && call.has_c, call.saved(n.H), call.acc);
+  Tensor hidden = make(save && call.projects, call.saved(n.H), call.acc);
   call.f.y = y.mutable_data_ptr();
   call.f.h_n = h_n.mutable_data_ptr();
   if (call.has_c) call.f.c_n = c_n.mutable_data_ptr();
@@ -174,31 +211,30 @@ struct BackwardCall : LayerCall {
       : LayerCall(x, h0, c0, weights, lengths, resets, cell, directions, tf32) {
     const Dims& n = f.n;
     // A saved tensor is only read, but ForwardArgs declares it as the output it once was.
-    auto saved = [&](const Tensor& t, int64_t last, ScalarType type, const char* name) {
-      return const_cast<void*>(take(t, {n.D, n.T, n.B, last}, name, x, type));
+    auto kept_of = [&](const Tensor& t, int64_t last, ScalarType type, const char* name) {
+      return const_cast<void*>(take(t, saved(last), name, x, type));
     };
-    f.y = const_cast<void*>(take(kept.y, {n.T, n.B, n.D * n.P}, "y", x));
-    if (slots > 0) f.gates = saved(kept.gates, slots * n.H, gates_type, "gates");
-    if (has_c) f.cells = saved(kept.cells, n.H, acc, "cells");
-    if (projects) f.hidden = saved(kept.hidden, n.H, acc, "hidden");
+    f.y = const_cast<void*>(take(kept.y, sequence(n.D * n.P), "y", x));
+    if (slots > 0) f.gates = kept_of(kept.gates, slots * n.H, gates_type, "gates");
+    if (has_c) f.cells = kept_of(kept.cells, n.H, acc, "cells");
+    if (projects) f.hidden = kept_of(kept.hidden, n.H, acc, "hidden");
     b.f = f;
-    b.dy = take(dy, {n.T, n.B, n.D * n.P}, "dy", x);
+    b.dy = take(dy, sequence(n.D * n.P), "dy", x);
     b.dhn = take(dh_n, {n.D, n.B, n.P}, "dh_n", x);
     expect(has_c || !dc_n, "no dc_n for a cell without a cell state");
     b.dcn = take(dc_n, {n.D, n.B, n.H}, "dc_n", x);
 
     const bool want_dx = need_dx && !f.ids;
-    const int64_t none[1] = {0}, dx_size[3] = {n.T, n.B, n.I}, h_size[3] = {n.D, n.B, n.P}, c_size[3] = {n.D, n.B, n.H};
-    using Size = torch::headeronly::IntHeaderOnlyArrayRef;
-    dx = make_empty(x, want_dx ? Size(dx_size, 3) : Size(none, 1), dtype);
-    dh0 = make_empty(x, Size(h_size, 3), dtype);
-    dc0 = make_empty(x, has_c ? Size(c_size, 3) : Size(none, 1), dtype);
+    const Extent none{0};
+    dx = make_empty(x, want_dx ? sequence(n.I) : none, dtype);
+    dh0 = make_empty(x, Extent{n.D, n.B, n.P}, dtype);
+    dc0 = make_empty(x, has_c ? Extent{n.D, n.B, n.H} : none, dtype);
     if (want_dx) b.dx = dx.mutable_data_ptr();
     b.dh0 = dh0.mutable_data_ptr();
     if (has_c) b.dc0 = dc0.mutable_data_ptr();
     const size_t per = weights.size() / directions;
     for (size_t i = 0; i < weights.size(); i++) {
-      dweights.push_back(make_empty(weights[i], need_dw ? weights[i].sizes() : Size(none, 1), dtype));
+      dweights.push_back(need_dw ? make_empty(weights[i], weights[i].sizes(), dtype) : make_empty(x, none, dtype));
       if (!need_dw) continue;
       WeightGrads& g = b.dw[i / per];
       void* const slot = dweights.back().mutable_data_ptr();

@@ -12,7 +12,7 @@ size_t element_bytes(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4
 // The largest outputs: sequences, and the gradients of matrices.
 void expect_outputs(const ForwardArgs& f) {
   const Dims& n = f.n;
-  const size_t own = element_bytes(f.dtype), acc = f.dtype == DType::f64 ? 8 : 4, rows = size_t(n.D * n.T * n.B);
+  const size_t own = element_bytes(f.dtype), acc = f.dtype == DType::f64 ? 8 : 4, rows = size_t(n.D * f.rows());
   cpu::expect_writes(f.y, rows * n.P * own);
   cpu::expect_writes(f.gates, rows * cells::kCells[f.cell].S * n.H * acc);
   cpu::expect_writes(f.cells, rows * n.H * acc);
@@ -21,7 +21,7 @@ void expect_outputs(const ForwardArgs& f) {
 void expect_outputs(const BackwardArgs& b) {
   const Dims& n = b.f.n;
   const size_t own = element_bytes(b.f.dtype), gates = size_t(cells::kCells[b.f.cell].G * n.H);
-  cpu::expect_writes(b.dx, size_t(n.T * n.B * n.I) * own);
+  cpu::expect_writes(b.dx, size_t(b.f.rows() * n.I) * own);
   for (const WeightGrads& w : b.dw) {
     cpu::expect_writes(w.ih, gates * n.I * own);
     cpu::expect_writes(w.hh, gates * n.P * own);

@@ -95,10 +95,22 @@ inline std::ostream& operator<<(std::ostream& out, const Shape& s) {
   return out << "]";
 }
 
-inline void check_shape(const Tensor& t, std::initializer_list<int64_t> want, const char* name) {
-  bool same = t.dim() == static_cast<int64_t>(want.size());
-  int64_t i = 0;
-  for (int64_t n : want) same = same && t.size(i++) == n;
+// The sizes of an array of at most four dimensions.
+struct Extent {
+  int64_t size[4] = {};
+  int64_t dims = 0;
+
+  Extent(std::initializer_list<int64_t> sizes) {
+    for (int64_t n : sizes) size[dims++] = n;
+  }
+  const int64_t* begin() const { return size; }
+  const int64_t* end() const { return size + dims; }
+  operator torch::headeronly::IntHeaderOnlyArrayRef() const { return {size, static_cast<size_t>(dims)}; }
+};
+
+inline void check_shape(const Tensor& t, const Extent& want, const char* name) {
+  bool same = t.dim() == want.dims;
+  for (int64_t i = 0; same && i < want.dims; i++) same = t.size(i) == want.size[i];
   if (same) return;
   std::string s = "[";
   for (int64_t n : want) s += (s.size() > 1 ? ", " : "") + std::to_string(n);

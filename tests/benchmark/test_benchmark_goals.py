@@ -48,6 +48,17 @@ def test_long_sequences_are_judged_by_the_step() -> None:
     assert (space.value, space.met) == (1.0, True)
 
 
+def test_packed_data_are_judged_by_time_and_by_what_is_kept() -> None:
+    packed = record(
+        group="lengths", saved_bytes={"fusedrnn packed": 9, "torch.nn packed": 8}, valid_fraction=0.5,
+        samples={"fusedrnn padded": [2.0], "fusedrnn lengths": [1.0], "fusedrnn packed": [1.2]},
+    )  # fmt: skip
+    lengths, time, kept = goals.evaluate(run_of(packed))
+    assert (lengths.value, lengths.met) == (pytest.approx(1.0), True)
+    assert (time.value, time.met) == (pytest.approx(1.2), False)
+    assert (kept.value, kept.met) == (pytest.approx(1.125), False)
+
+
 def test_the_grid_is_judged_by_mean_worst_point_peak_and_memory() -> None:
     slow = record(case=Case("gru", 100, 64, 256, 256), saved_bytes={"fusedrnn": 3, "torch.nn": 4})
     fast = record(samples={"fusedrnn": [1e-3], "torch.nn": [18e-3]})

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <random>
 
 #include "../../csrc/cells/all.h"
@@ -111,7 +112,7 @@ std::string Options::name() const {
   for (int i = 0; i < 6; i++) s += std::string(" ") + "TBIHPD"[i] + std::to_string(sizes[i]);
   s += bias ? " bias" : "";
   s += states ? " states" : "";
-  s += lengths ? " lengths" : "";
+  s += lengths ? sorted ? " sorted lengths" : " lengths" : "";
   s += resets ? " resets" : "";
   s += ids ? " ids" : "";
   s += dy ? "" : " no-dy";
@@ -161,6 +162,7 @@ Case::Case(const Options& options) : o(options) {
   layer.lengths.assign(n.B, n.T);
   if (o.lengths)
     for (int64_t& l : layer.lengths) l = int64_t(g() % unsigned(n.T + 1));
+  if (o.sorted) std::sort(layer.lengths.begin(), layer.lengths.end(), std::greater<>());
   layer.resets.assign(n.T * n.B, 0);
   if (o.resets)
     for (char& r : layer.resets) r = g() % 4 == 0;
@@ -177,30 +179,66 @@ fusedrnn::Weights Case::weights(int d) {
   return {p(0), p(1), p(2), p(3), p(4)};
 }
 
-Results Case::run(const fusedrnn::cpu::Threads& threads, bool save) {
+Results Case::run(const fusedrnn::cpu::Threads& threads, bool save) { return run(threads, save, nullptr); }
+
+Results Case::run_packed(const fusedrnn::cpu::Threads& threads, bool save) {
+  const fusedrnn::Dims& n = o.n;
+  std::vector<int64_t> starts = {0};
+  for (int64_t t = 0; t < n.T; t++)
+    starts.push_back(starts.back() + std::count_if(layer.lengths.begin(), layer.lengths.end(),
+                                                   [&](int64_t length) { return length > t; }));
+  return run(threads, save, starts.data());
+}
+
+Array Case::packed(const Array& padded, int64_t row, const int64_t* starts) {
+  const size_t bytes = row * bytes_of(padded.dtype);
+  Array to(padded.dtype, starts[o.n.T] * row);
+  for (int64_t t = 0; t < o.n.T; t++)
+    std::copy_n(padded.raw.begin() + t * o.n.B * bytes, (starts[t + 1] - starts[t]) * bytes,
+                to.raw.begin() + starts[t] * bytes);
+  return to;
+}
+Array Case::padded(const Array& packed, int64_t row, const int64_t* starts) {
+  const size_t bytes = row * bytes_of(packed.dtype);
+  Array to(packed.dtype, o.n.T * o.n.B * row);
+  std::fill(to.raw.begin(), to.raw.end(), 0);
+  for (int64_t t = 0; t < o.n.T; t++)
+    std::copy_n(packed.raw.begin() + starts[t] * bytes, (starts[t + 1] - starts[t]) * bytes,
+                to.raw.begin() + t * o.n.B * bytes);
+  return to;
+}
+
+Results Case::run(const fusedrnn::cpu::Threads& threads, bool save, const int64_t* starts) {
   const fusedrnn::Dims& n = o.n;
   const fusedrnn::cells::CellInfo& cell = fusedrnn::cells::kCells[o.cell];
   const DType acc = o.dtype == DType::f64 ? DType::f64 : DType::f32;
   const bool project = n.P < n.H;
+  const int64_t rows = starts ? starts[n.T] : n.T * n.B;
+  Array x = starts ? packed(x_, n.I, starts) : x_, dy_rows = starts ? packed(dy_, n.D * n.P, starts) : dy_;
+  std::vector<int64_t> ids = ids_;
+  for (int64_t t = 0; t < n.T && starts && o.ids; t++)
+    std::copy_n(ids_.begin() + t * n.B, starts[t + 1] - starts[t], ids.begin() + starts[t]);
+  if (starts) ids.resize(o.ids ? rows : 0);
   Results r;
-  r.y = Array(o.dtype, n.T * n.B * n.D * n.P);
+  r.y = Array(o.dtype, rows * n.D * n.P);
   r.h_n = Array(o.dtype, n.D * n.B * n.P);
   r.c_n = Array(o.dtype, cell.has_cell ? n.D * n.B * n.H : 0);
-  Array gates(acc, n.D * n.T * n.B * cell.S * n.H), cells(acc, cell.has_cell ? n.D * n.T * n.B * n.H : 0);
-  Array hidden(acc, project ? n.D * n.T * n.B * n.H : 0);
+  Array gates(acc, n.D * rows * cell.S * n.H), cells(acc, cell.has_cell ? n.D * rows * n.H : 0);
+  Array hidden(acc, project ? n.D * rows * n.H : 0);
   auto given = [](bool b, Array& a) { return b ? a.data() : nullptr; };
   fusedrnn::ForwardArgs f = {};
   f.cell = o.cell;
   f.dtype = o.dtype;
   f.n = n;
-  f.x = given(!o.ids, x_);
-  f.ids = o.ids ? ids_.data() : nullptr;
+  f.x = given(!o.ids, x);
+  f.ids = o.ids ? ids.data() : nullptr;
   f.h0 = given(o.states, h0_);
   f.c0 = given(o.states && cell.has_cell, c0_);
   for (int d = 0; d < n.D; d++) f.w[d] = weights(d);
   f.lengths = o.lengths ? layer.lengths.data() : nullptr;
   static_assert(sizeof(bool) == 1);
   f.resets = o.resets ? reinterpret_cast<const bool*>(layer.resets.data()) : nullptr;
+  f.starts = starts;
   f.y = r.y.data();
   f.h_n = r.h_n.data();
   f.c_n = given(cell.has_cell, r.c_n);
@@ -208,16 +246,19 @@ Results Case::run(const fusedrnn::cpu::Threads& threads, bool save) {
   f.cells = given(save && cell.has_cell, cells);
   f.hidden = given(save && project, hidden);
   fusedrnn::cpu::kernels().forward(f, threads);
-  if (!save) return r;
+  if (!save) {
+    if (starts) r.y = padded(r.y, n.D * n.P, starts);
+    return r;
+  }
 
   const Array y_before = r.y, gates_before = gates, cells_before = cells, hidden_before = hidden;
   fusedrnn::BackwardArgs b = {};
   b.f = f;
   b.f.h_n = b.f.c_n = nullptr;
-  b.dy = given(o.dy, dy_);
+  b.dy = given(o.dy, dy_rows);
   b.dhn = given(o.states, dhn_);
   b.dcn = given(o.states && cell.has_cell, dcn_);
-  r.dx = Array(o.dtype, o.ids ? 0 : n.T * n.B * n.I);
+  r.dx = Array(o.dtype, o.ids ? 0 : rows * n.I);
   r.dh0 = Array(o.dtype, o.states ? n.D * n.B * n.P : 0);
   r.dc0 = Array(o.dtype, o.states && cell.has_cell ? n.D * n.B * n.H : 0);
   b.dx = given(!o.ids, r.dx);
@@ -232,6 +273,10 @@ Results Case::run(const fusedrnn::cpu::Threads& threads, bool save) {
   check::that(r.y.raw == y_before.raw && gates.raw == gates_before.raw && cells.raw == cells_before.raw &&
                   hidden.raw == hidden_before.raw,
               o.name() + ": backward wrote to saved buffers");
+  if (starts) {
+    r.y = padded(r.y, n.D * n.P, starts);
+    if (!o.ids) r.dx = padded(r.dx, n.I, starts);
+  }
   return r;
 }
 

@@ -14,6 +14,7 @@ struct Options {
   fusedrnn::Dims n = {5, 3, 4, 6, 6, 1};  // P < H: with a projection
   bool bias = true, states = true;        // states: h0, c0, dh_n, dc_n are given, dh0, dc0 wanted
   bool lengths = false, resets = false, ids = false;
+  bool sorted = false;  // lengths do not increase
   bool dy = true;
   unsigned seed = 1;
   std::string name() const;
@@ -40,6 +41,8 @@ struct Results {
 struct Case {
   explicit Case(const Options& o);
   Results run(const fusedrnn::cpu::Threads& threads, bool save = true);
+  // The same of packed data; y and dx come back padded. For lengths that are sorted, without resets.
+  Results run_packed(const fusedrnn::cpu::Threads& threads, bool save = true);
   // Compares with the oracle; true if everything is within the tolerance of the type.
   bool matches(const Results& r);
   void set_x(const oracle::Values& x) { x_ = Array(o.dtype, x); }
@@ -51,6 +54,10 @@ struct Case {
 
  private:
   fusedrnn::Weights weights(int d);
+  Results run(const fusedrnn::cpu::Threads& threads, bool save, const int64_t* starts);
+  // Rows of `row` elements, [T][B] of them, without those past the lengths; and back, with zeros there.
+  Array packed(const Array& padded, int64_t row, const int64_t* starts);
+  Array padded(const Array& packed, int64_t row, const int64_t* starts);
   const oracle::Output& expected_output();
   const oracle::Gradients& expected_gradients();
   std::unique_ptr<oracle::Output> output_;

@@ -141,6 +141,40 @@ void larger_sizes() {
   }
 }
 
+// Packed data give the bits that padded ones give, and need no more room than there is.
+void packed_data() {
+  const Dims sizes[] = {{7, 5, 9, 13, 13, 1},    {9, 7, 1, 8, 8, 2},     {6, 11, 6, 16, 16, 2},
+                        {1, 3, 17, 64, 64, 1},   {8, 5, 6, 34, 18, 2},   {40, 33, 20, 48, 48, 1},
+                        {300, 3, 11, 20, 20, 1}, {5, 12, 20, 18, 10, 1}, {60, 9, 12, 66, 66, 2}};
+  unsigned seed = 5000;
+  for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
+    for (const Dims& n : sizes)
+      for (DType dtype : {DType::f64, DType::f32, DType::bf16, DType::f16}) {
+        if (n.P < n.H && fusedrnn::cells::kCells[cell].reads_h_prev) continue;
+        Options o;
+        o.cell = cell;
+        o.dtype = dtype;
+        o.n = n;
+        o.lengths = o.sorted = true;
+        o.states = seed % 2;
+        o.ids = seed % 3 == 0;
+        o.seed = seed;
+        const Split split = kSplits[seed % kSplitCount];
+        force_split(split);
+        Case c(o);
+        const auto& pool = pools::all[seed % pools::count];
+        const Results padded = c.run(pools::one), packed = c.run_packed(pool);
+        check::that(packed == padded, o.name() + ": other bits from packed data, split " +
+                                          std::to_string(split.groups) + "x" + std::to_string(split.parts));
+        const Results inference = c.run_packed(pool, false);
+        check::that(inference.y.raw == padded.y.raw && inference.h_n.raw == padded.h_n.raw &&
+                        inference.c_n.raw == padded.c_n.raw,
+                    o.name() + ": other results from packed data when nothing is saved");
+        force_split({0, 0});
+        seed++;
+      }
+}
+
 // The choice of the split is its own, and results agree whatever the number of threads.
 void own_choice_of_split() {
   for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
@@ -236,6 +270,7 @@ void test_layers() {
   oracle_is_its_own_derivative();
   products_of_options();
   larger_sizes();
+  packed_data();
   own_choice_of_split();
   empty_batch();
   rows_without_steps();
