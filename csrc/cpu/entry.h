@@ -4,7 +4,8 @@
 // (panels and loops over tiles), step.h and cell_tiles.h (the cells' maths over tiles; isa_cell_tiles_*.cpp), states.h
 // (initial states, resets), forward*.h, backward*.h, weight_grad.h (the two passes), isa_step.cpp (a single step),
 // isa_generate.cpp, isa_draw.cpp (generation), convert.h (half types), simd.h (vectors). Built once and for all:
-// isa.cpp (the choice), team.cpp (threads), schedule.cpp (rows, lengths, how work is cut), scratch.cpp (memory).
+// isa.cpp (the choice), team.cpp (threads; alone.h, spared.h, idle.cpp), schedule.cpp (rows, lengths, how work is cut),
+// scratch.cpp (memory).
 #pragma once
 #include "backend.h"
 #include "generate.h"

@@ -27,7 +27,7 @@ class Spared {
   // Alone already where this share of what was spared is waited for: near the whole, one thread is the steadier choice.
   static constexpr double kBorne = 0.7;
   // However much was spared before: a bad time costs no more than this.
-  static constexpr int64_t kMost = 30'000'000;
+  static constexpr int64_t kMost = 15'000'000;
 
   int64_t balance() const { return balance_.load(std::memory_order_relaxed); }
   // Leaders that write at the same moment may lose one of their entries.

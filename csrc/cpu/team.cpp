@@ -6,6 +6,8 @@
 #include <atomic>
 #include <chrono>
 
+#include "alone.h"
+#include "idle.h"
 #include "spared.h"
 
 #if defined(__x86_64__)
@@ -17,8 +19,6 @@ namespace {
 
 constexpr int kSpins = 1000;      // some 10 us, then yield
 constexpr int kStartSpins = 100;  // the leader holds the first phase for the others, some 2 us
-constexpr int kFirstAlone = 4;    // the shortest time alone, as kMostAlone
-std::atomic<int> most_alone{kMostAlone};
 
 void pause() {
 #if defined(__x86_64__)
@@ -45,12 +45,8 @@ int64_t wait_until(F&& ready) {
   return now() - begin;
 }
 
-// Until when calls stay on their own thread, because another one was waited for.
-std::atomic<int64_t> alone_until{0};
-// How many times as long as the last wait that was: doubles while waits follow each other, so that a bad moment costs
-// little and a neighbour that stays is tried rarely.
-std::atomic<int> alone_factor{1};
 Spared spared;
+Alone alone{idle_ns};
 
 }  // namespace
 
@@ -189,17 +185,7 @@ struct TeamState {
     const int64_t end = now();
     beside(begin, others);
     since = end;
-    if (spared.waited(end - begin)) go_alone(begin, end);
-  }
-  void go_alone(int64_t begin, int64_t end) {
-    const int64_t wait = end - begin;
-    const int64_t since = begin - alone_until.load(std::memory_order_relaxed);
-    const int before = alone_factor.load(std::memory_order_relaxed);
-    const int most = most_alone.load(std::memory_order_relaxed);
-    const int factor = std::min(since < most * wait ? 2 * before : kFirstAlone, most);
-    alone_factor.store(factor, std::memory_order_relaxed);
-    alone_end = end + factor * wait;
-    alone_until.store(alone_end, std::memory_order_relaxed);
+    if (spared.waited(end - begin)) alone_end = alone.start(begin, end);
   }
 
   void share_out(Member& m, int64_t count, void (*body)(void*, int, int64_t), void* ctx) {
@@ -277,7 +263,7 @@ void Member::share_out(int64_t count, void (*body)(void*, int, int64_t), void* c
   for (int64_t i = 0; i < count; i++) body(ctx, 0, i);
 }
 
-void limit_time_alone(int lengths) { most_alone.store(lengths, std::memory_order_relaxed); }
+void limit_time_alone(int lengths) { alone.limit(lengths); }
 
 void assume_phase_cost(int ns) { measured_ns.store(ns, std::memory_order_relaxed); }
 
@@ -290,13 +276,9 @@ double phase_cost() {
 
 void run_team(const Threads& threads, int limit, void (*work)(void*, Member&), void* ctx) {
   limit = std::min({limit, threads.count, kMaxTeam});
-  if (limit > 1) {
-    const int64_t until = alone_until.load(std::memory_order_relaxed);
-    if (until != 0 && now() < until) limit = 1;
-  }
-  if (limit <= 1) {
-    Member alone;
-    work(ctx, alone);
+  if (limit <= 1 || alone.at(now())) {
+    Member only;
+    work(ctx, only);
     return;
   }
   Measured measured = {work, ctx};

@@ -11,8 +11,8 @@
 //
 // Waiting for a share spins for some microseconds and then yields the core. A thread that lost its core to somebody
 // else can make a phase last as long as that takes. Where the waits exceed what the others spare (spared.h), the leader
-// goes on alone, after a wait of more than 0.2 ms, for several times as long, in this call and in later ones, so that a
-// busy neighbour costs a fraction and not a multiple; waits that are rarer are borne.
+// goes on alone, after a wait of more than 0.2 ms, for several times as long, in this call and in later ones (alone.h),
+// so that a busy neighbour costs a fraction and not a multiple; waits that are rarer are borne.
 #pragma once
 #include <cstdint>
 
@@ -59,9 +59,7 @@ double phase_cost();
 // What phase_cost has measured. For tests, too.
 void assume_phase_cost(int ns);
 
-// How long a leader that waited stays alone at most, in lengths of its wait: so little is lost on trying again beside a
-// neighbour that stays. limit_time_alone sets another number, for tests.
-constexpr int kMostAlone = 32;
+// How long a leader that waited stays alone at most, in lengths of its wait, in place of Alone::kMost. For tests.
 void limit_time_alone(int lengths);
 
 constexpr int kMaxTeam = 64;

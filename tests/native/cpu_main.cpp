@@ -20,6 +20,8 @@ int main(int count, char** arguments) {
   test_pools();
   team_under_sleepers();
   team_weighs_waits();
+  team_stays_alone();
+  system_says_how_idle_it_is();
   team_hopes_again();
   test_generate();
   test_layers();

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "../../csrc/cpu/alone.h"
 #include "../../csrc/cpu/team.h"
 #include "cpu_check.h"
 #include "cpu_tests.h"
@@ -137,5 +138,5 @@ void test_pools() {
   std::this_thread::sleep_for(std::chrono::milliseconds(100));  // until a leader that waited has others again
   late_help();
   several_callers();
-  fusedrnn::cpu::limit_time_alone(fusedrnn::cpu::kMostAlone);
+  fusedrnn::cpu::limit_time_alone(fusedrnn::cpu::Alone::kMost);
 }

@@ -1,5 +1,8 @@
 // The team (csrc/cpu/team.h) under members that fall asleep at random: every share of every phase is done exactly once,
-// and no phase begins before the one before it is over. And the ledger by which a leader goes on alone (spared.h).
+// and no phase begins before the one before it is over. And when a leader goes on alone: the ledger (spared.h), how
+// long (alone.h), what the system says (idle.h).
+#include "../../csrc/cpu/alone.h"
+#include "../../csrc/cpu/idle.h"
 #include "../../csrc/cpu/spared.h"
 #include "../../csrc/cpu/team.h"
 
@@ -79,6 +82,95 @@ void team_weighs_waits() {
   }
 }
 
+namespace {
+int64_t system_idle = 0;  // what idle_ns would say
+int64_t say_idle() { return system_idle; }
+}  // namespace
+
+void team_stays_alone() {
+  using fusedrnn::cpu::Alone;
+  constexpr int64_t ms = 1'000'000;
+  int64_t time = 1'000 * ms;
+  auto pass = [&](int64_t ns, double idle_cores) {
+    time += ns;
+    system_idle += int64_t(double(ns) * idle_cores);
+  };
+  // Calls of 1 ms from now on until one may have others; how many stay alone.
+  auto calls_alone = [&](Alone& a, double idle_cores) {
+    int calls = 0;
+    for (; calls < 100'000 && a.at(time); calls++) pass(ms, idle_cores);
+    return calls;
+  };
+  auto wait = [&](Alone& a, int64_t ns) {
+    const int64_t begin = time;
+    pass(ns, 0);
+    return a.start(begin, time) - time;
+  };
+
+  system_idle = -1;  // a system that does not say: by lengths of the wait alone
+  Alone blind(say_idle);
+  check::that(!blind.at(time), "nobody has waited");
+  for (int factor : {4, 8, 16, 32, 32}) {
+    check::that(wait(blind, 2 * ms) == 2 * ms * factor, "twice as long after each wait, up to a limit");
+    check::that(calls_alone(blind, 0) == 2 * factor, "as long as was said");
+  }
+  pass(100 * ms, 0);
+  check::that(wait(blind, 2 * ms) == 8 * ms, "short again after a good time");
+
+  system_idle = 0;
+  Alone first(say_idle);
+  wait(first, 2 * ms);
+  check::that(calls_alone(first, 0) == 8, "too short a time to have looked: the others are tried");
+
+  Alone beside(say_idle);  // a neighbour that stays
+  wait(beside, 10 * ms);
+  const int tried = calls_alone(beside, 0.02);
+  check::that(tried > 900 && tried < 2'000, "while no core is free, tried after a second: " + std::to_string(tried));
+  check::that(wait(beside, 10 * ms) == 80 * ms, "a trial that fails is one of those that follow each other");
+  check::that(calls_alone(beside, 0) > 900, "and then the next second is as quiet");
+  wait(beside, 10 * ms);
+  check::that(calls_alone(beside, 1) <= 60, "a core that is free is seen before the time is over");
+
+  Alone leaves(say_idle);
+  wait(leaves, 10 * ms);
+  for (int i = 0; i < 200; i++) {
+    check::that(leaves.at(time), "a neighbour that stays");
+    pass(ms, 0.3);
+  }
+  check::that(calls_alone(leaves, 1) <= 60, "a core that becomes free is seen at the second look at the latest");
+  check::that(!leaves.at(time), "and then all is as it was");
+
+  Alone silent(say_idle);  // a system that stops saying
+  wait(silent, 20 * ms);
+  system_idle = -1;
+  for (int i = 0; i < 80; i++, time += ms) check::that(silent.at(time), "then the time counts");
+  check::that(!silent.at(time), "and it ends");
+}
+
+void system_says_how_idle_it_is() {
+#if defined(__linux__)
+  const char* const stat =
+      "cpu  1 20 300 4000 50 6 7 8 0 0\n"
+      "cpu0 10 1 3 400 20 0 1 1 0 0\n"
+      "cpu1 11 2 4 5000 30 0 1 1 0 0\n"
+      "cpu3 12 3 5 60000 40 0 1 1 0 0\n"
+      "intr 12 1 2\n";
+  auto ticks = [&](std::initializer_list<int> cores, const char* text) {
+    cpu_set_t usable;
+    CPU_ZERO(&usable);
+    for (int c : cores) CPU_SET(c, &usable);
+    return fusedrnn::cpu::idle_ticks(text, usable);
+  };
+  check::that(ticks({0, 1, 3}, stat) == 421 + 5'032 + 60'043, "nice, idle and waiting for a disk, of all cores");
+  check::that(ticks({1}, stat) == 5'032, "of the one core that may be used");
+  check::that(ticks({1, 2}, stat) == -1, "a core that is not named");
+  check::that(ticks({0, 1}, "cpu0 10 1 3 400 20 0\ncpu1 11 2") == -1, "a text that breaks off");
+  check::that(ticks({0}, "") == -1, "nothing");
+  const int64_t before = fusedrnn::cpu::idle_ns();
+  check::that(before < 0 || fusedrnn::cpu::idle_ns() >= before, "idle time goes on");
+#endif
+}
+
 void team_under_sleepers() {
   int together = 0;
   fusedrnn::cpu::limit_time_alone(1);  // left out and counted in again as often as can be
@@ -96,7 +188,7 @@ void team_under_sleepers() {
       check::that(incomplete == 0, which + std::to_string(incomplete) + " phases not done exactly once");
       check::that(work->early == 0, which + std::to_string(work->early) + " shares out of turn");
     }
-  fusedrnn::cpu::limit_time_alone(fusedrnn::cpu::kMostAlone);
+  fusedrnn::cpu::limit_time_alone(fusedrnn::cpu::Alone::kMost);
   check::that(together > 0, "no phase had more than one member: the test has tested nothing");
 }
 

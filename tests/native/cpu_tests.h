@@ -7,6 +7,8 @@ void test_pools();
 void test_generate();
 void team_under_sleepers();
 void team_weighs_waits();
+void team_stays_alone();
+void system_says_how_idle_it_is();
 void team_hopes_again();
 // The functions of csrc/cells/math.h as each instruction set compiles them. Only for a machine that has
 // it.

@@ -1,0 +1,89 @@
+// When the calls of a process stay on their own thread, because another one was waited for (spared.h), and until when.
+//
+// The time alone is some lengths of the wait: twice as many where waits follow each other, so that a bad moment costs
+// little and a neighbour that stays is tried rarely. Where the system says how long the cores have been idle, it is
+// asked now and then: the others are tried at once when a core has become free, and hardly ever while none is, since
+// each trial beside a busy neighbour costs a slice of its time.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+
+namespace fusedrnn::cpu {
+
+class Alone {
+ public:
+  // idle: as idle_ns (idle.h). All times in nanoseconds.
+  explicit constexpr Alone(int64_t (*idle)()) : idle_(idle) {}
+
+  // Whether a call that begins at `time` stays alone.
+  bool at(int64_t time) {
+    if (!on_.load(std::memory_order_relaxed)) return false;
+    const Seen seen = look(time);
+    if (seen == Seen::free) return end(time);
+    const int busy = busy_.load(std::memory_order_relaxed);
+    const bool over = time >= until_.load(std::memory_order_relaxed);
+    if (over && (busy == 0 || busy >= kMostLooks)) return end(time);
+    return true;
+  }
+
+  // A leader that waited from `begin` to `end` goes alone. Until when, for the rest of its own call.
+  int64_t start(int64_t begin, int64_t end) {
+    const int64_t wait = end - begin, since = begin - until_.load(std::memory_order_relaxed);
+    const int before = factor_.load(std::memory_order_relaxed), most = most_.load(std::memory_order_relaxed);
+    const int factor = std::min(since < most * wait ? 2 * before : kFirst, most);
+    factor_.store(factor, std::memory_order_relaxed);
+    until_.store(end + factor * wait, std::memory_order_relaxed);
+    busy_.store(0, std::memory_order_relaxed);
+    idle_at_.store(idle_(), std::memory_order_relaxed);
+    looked_at_.store(end, std::memory_order_relaxed);
+    on_.store(true, std::memory_order_relaxed);
+    return end + factor * wait;
+  }
+
+  // The most lengths of the wait. For tests.
+  void limit(int lengths) { most_.store(lengths, std::memory_order_relaxed); }
+
+  static constexpr int kMost = 32;
+
+ private:
+  enum class Seen { nothing, free, busy };
+  static constexpr int kFirst = 4;
+  // So long at least from look to look: the system counts in ticks of 10 ms.
+  static constexpr int64_t kLook = 30'000'000;
+  // A core was free if so much of the time one was idle.
+  static constexpr double kFree = 0.6;
+  // After so many looks that saw none free the others are tried all the same: what kept the cores busy may have been
+  // this process's own threads, between calls.
+  static constexpr int kMostLooks = 32;
+
+  bool end(int64_t time) {
+    until_.store(time, std::memory_order_relaxed);
+    on_.store(false, std::memory_order_relaxed);
+    return false;
+  }
+
+  Seen look(int64_t time) {
+    const int64_t passed = time - looked_at_.load(std::memory_order_relaxed);
+    const int64_t before = idle_at_.load(std::memory_order_relaxed);
+    if (before < 0 || passed < kLook) return Seen::nothing;
+    const int64_t idle = idle_();
+    idle_at_.store(idle, std::memory_order_relaxed);
+    looked_at_.store(time, std::memory_order_relaxed);
+    if (idle < 0) return Seen::nothing;
+    if (double(idle - before) >= kFree * double(passed)) return Seen::free;
+    busy_.fetch_add(1, std::memory_order_relaxed);
+    return Seen::busy;
+  }
+
+  // Leaders that come at the same moment may overwrite each other's entries: then one goes alone a little longer or
+  // shorter.
+  int64_t (*const idle_)();
+  std::atomic<bool> on_{false};
+  std::atomic<int64_t> until_{0};
+  std::atomic<int> factor_{1}, most_{kMost};
+  std::atomic<int64_t> looked_at_{0}, idle_at_{-1};
+  std::atomic<int> busy_{0};  // looks since the start that saw no core free
+};
+
+}  // namespace fusedrnn::cpu
