@@ -76,7 +76,7 @@ def stream_step(
 
     That is whenever one of the watchers says so, or anything is less plain than dense tensors of
     float32 or float64 (or token ids in int64) on the CPU, of the right shapes, of few rows, and so
-    small that no second thread helps.
+    small that other Python threads need not run meanwhile.
 
     Args:
         cell: its number.

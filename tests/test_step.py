@@ -76,9 +76,9 @@ def assert_right(cell, x, h, c, own, flat):
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda d: str(d).removeprefix("torch."))
-@pytest.mark.parametrize("batch", range(6))
+@pytest.mark.parametrize("batch", [*range(6), 24, 25, 32, 33])
 def test_op_against_the_reference(cell, dtype, batch):
-    """Few rows take the way without packing, others the general one."""
+    """Up to 32 rows take the way without packing, others the general one."""
     torch.manual_seed(0)
     sizes = [(size, True, False, True) for size in SIZES]
     options = itertools.product([(3, 7)], *[(True, False)] * 3)

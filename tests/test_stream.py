@@ -59,7 +59,7 @@ def by_the_op(cell, layer, x, state):
 @pytest.mark.parametrize("ids", [False, True], ids=["dense", "ids"])
 @pytest.mark.parametrize("layers", [1, 3])
 def test_the_bits_of_the_op(cell, dtype, ids, layers):
-    for batch in (1, 2, 3):
+    for batch in (1, 2, 3, 4, 7, 25, 32):
         for given in (False, True):
             for bias in (False, True):
                 args = case(cell, batch, layers, dtype, ids, given, bias=bias)
@@ -111,7 +111,7 @@ def test_changes_of_weights_take_effect(cell):
 
 def test_it_declines_what_is_not_plain():
     layer, x, h = case(layers=2)
-    large = fusedrnn.GRU(5, 512)
+    large, larger = fusedrnn.GRU(5, 512), fusedrnn.GRU(5, 1200)
     mixed = case()[0]
     mixed.weight_hh_l0 = nn.Parameter(mixed.weight_hh_l0.double())
     parametrized = case()[0]
@@ -129,7 +129,8 @@ def test_it_declines_what_is_not_plain():
     one, small = fusedrnn.GRU(1, 3), fusedrnn.GRU(5, 1)
     declined = {
         "unbatched": (layer, x[0], None),
-        "four rows": (layer, torch.randn(4, 5), None),
+        "too many rows": (layer, torch.randn(33, 5), None),
+        "too many rows for their weights": (large, torch.randn(6, 5), None),
         "no rows": (layer, torch.randn(0, 5), None),
         "strided input": (layer, torch.randn(1, 10)[:, ::2], h),
         "strided state": (layer, x, torch.randn(2, 1, 38)[..., ::2]),
@@ -146,7 +147,7 @@ def test_it_declines_what_is_not_plain():
         "sparse": (layer, x.to_sparse(), h),
         "not a tensor": (layer, [0.0] * 5, h),
         "a list for a state": (layer, x, [h]),
-        "large": (large, x, None),
+        "large": (larger, x, None),
         "weights of two dtypes": (mixed, x, None),
         "a weight that is computed": (parametrized, x, None),
         "a conjugate's imaginary part": (one, imaginary, None),

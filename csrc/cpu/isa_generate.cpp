@@ -6,7 +6,7 @@
 #include "entry.h"
 #include "generate.h"
 #include "pack.h"
-#include "rows.h"
+#include "row_tiles.h"
 #include "scratch.h"
 #include "team.h"
 
@@ -33,13 +33,15 @@ FUSEDRNN_INLINE void multiply_packed(Vec<T> (&acc)[kLanes<T>], const T* w, const
   for (int u = 0; u < L; u++) acc[u] += x * *reinterpret_cast<const Vec<T>*>(w + u * L);
 }
 
-// Rows first .. first+width-1 of w [.., K] to what multiply_packed reads; 0 beyond them.
+// Rows first .. first+width-1 of w [.., K], `units` of them at a time, to what is read straight on: by multiply_packed,
+// L units, or by the tiles of row_tiles.h; 0 beyond the rows.
 template <class T>
-void pack_block(const T* w, int64_t first, int64_t width, int64_t K, T* to) {
+void pack_block(const T* w, int64_t first, int64_t width, int64_t K, int64_t units, T* to) {
   constexpr int L = kLanes<T>;
-  for (int64_t i = 0; i < K; i += L)
-    for (int64_t u = 0; u < L; u++, to += L)
-      for (int64_t k = 0; k < L; k++) to[k] = u < width && i + k < K ? w[(first + u) * K + i + k] : T(0);
+  for (int64_t u0 = 0; u0 < L; u0 += units)
+    for (int64_t i = 0; i < K; i += L)
+      for (int64_t u = u0; u < u0 + units; u++, to += L)
+        for (int64_t k = 0; k < L; k++) to[k] = u < width && i + k < K ? w[(first + u) * K + i + k] : T(0);
 }
 
 template <class T>
@@ -57,6 +59,7 @@ struct Rows {
   const int64_t B, H, G, blocks, h_ld, v_ld;
   const bool by_table;
   Layer<T>* layers;
+  T* inputs;    // [B][I]: the rows of the embedding that the tokens choose
   T* table;     // [V][block][gate][lane]: columns of the first W_ih
   T *h[2], *c;  // [layer][B][H]; h before and after a round, in turn
   double *top, *logits, *scores, *weights;
@@ -91,6 +94,7 @@ struct Rows {
                      static_cast<const T*>(w.b_hh),
                      I};
     }
+    inputs = a.embedding ? arena.take<T>(B * a.layers[0].n.I) : nullptr;
     table = by_table ? arena.take<T>(a.V * blocks * G * L) : nullptr;
     for (T*& state : h) state = arena.take<T>(a.count * B * H);
     c = arena.take<T>(cell.has_cell ? a.count * B * H : 0);
@@ -124,9 +128,12 @@ struct Rows {
     const Layer<T>& layer = layers[l];
     for (int64_t i = begin; i < end; i++)
       for (int64_t g = 0; g < G; g++) {
-        const int64_t first = g * H + i * L, width = min64(L, H - i * L);
-        if (layer.ih) pack_block(layer.w_ih, first, width, layer.I, const_cast<T*>(packed_at(layer.ih, i, g, layer.I)));
-        pack_block(layer.w_hh, first, width, H, const_cast<T*>(packed_at(layer.hh, i, g, H)));
+        const int64_t first = g * H + i * L, width = min64(L, H - i * L), units = B == 1 ? L : kTileUnits<T>;
+        const auto pack_from = [&](const T* w, int64_t K, const T* to) {
+          pack_block(w, first, width, K, units, const_cast<T*>(packed_at(to, i, g, K)));
+        };
+        if (layer.ih) pack_from(layer.w_ih, layer.I, layer.ih);
+        pack_from(layer.w_hh, H, layer.hh);
         if (l == 0 && by_table)
           pack_transposed(layer.w_ih + first * a.V, a.V, a.V, width, table + (i * G + g) * L, blocks * G * L);
       }
@@ -151,6 +158,9 @@ struct Rows {
         a.lengths[b] = count + 1;
       }
     }
+    const int64_t I = layers[0].I;
+    for (int64_t b = 0; inputs && !failed && b < B; b++)
+      __builtin_memcpy(inputs + b * I, static_cast<const T*>(a.embedding) + token[b] * I, I * sizeof(T));
   }
 
   // W_ih x of a block of a gate where x is a one-hot row: a column.
@@ -163,50 +173,79 @@ struct Rows {
 
   FUSEDRNN_INLINE const T* input(int64_t l, int64_t b, const T* after) const {
     if (l > 0) return after + ((l - 1) * B + b) * H;
-    return a.embedding ? static_cast<const T*>(a.embedding) + token[b] * layers[0].I : nullptr;
+    return inputs ? inputs + b * layers[0].I : nullptr;
   }
 
-  // The additions of isa_step.cpp, in its order.
+  // A block of a batch of one row. The additions of isa_step.cpp, in its order.
   template <class Cell, class Lanes>
   FUSEDRNN_INLINE void block(Lanes lanes, int64_t l, int64_t i, int64_t width, const T* before, T* after) {
     constexpr int N = Cell::G;
     const Layer<T>& layer = layers[l];
     const int64_t j = i * L;
-    Vec<T> xs[kFewRows][N], as[kFewRows][N], saved[Cell::S > 0 ? Cell::S : 1];
+    Vec<T> xs[N], as[N];
     for (int g = 0; g < N; g++) {
-      const T* w_h = packed_at(layer.hh, i, g, H);
-      for (int64_t b = 0; b < B; b++) {
-        const T* x = input(l, b, after);
-        const T* h_old = before + (l * B + b) * H;
-        Vec<T> acc[L] = {}, own[L] = {};
-        Vec<T>&to = xs[b][g], &apart = as[b][g];
-        to = apart = Vec<T>{};
-        if (x)
-          multiply_packed(acc, packed_at(layer.ih, i, g, layer.I), x, layer.I);
-        else
-          to = column(layer, i, g, width, b);
-        if (Cell::h_bias_apart(g)) {
-          multiply_packed(own, w_h, h_old, H);
-          apart = sums<T>(own);
-          if (layer.b_hh) apart += lanes.get(layer.b_hh + g * H + j);
-        } else {
-          multiply_packed(acc, w_h, h_old, H);
-          if (layer.b_hh) to += lanes.get(layer.b_hh + g * H + j);
-        }
-        to += sums<T>(acc);
-        if (layer.b_ih) to += lanes.get(layer.b_ih + g * H + j);
+      const T *w_h = packed_at(layer.hh, i, g, H), *x = input(l, 0, after), *h_old = before + l * H;
+      Vec<T> acc[L] = {}, own[L] = {};
+      Vec<T>&to = xs[g], &apart = as[g];
+      to = apart = Vec<T>{};
+      if (x)
+        multiply_packed(acc, packed_at(layer.ih, i, g, layer.I), x, layer.I);
+      else
+        to = column(layer, i, g, width, 0);
+      if (Cell::h_bias_apart(g)) {
+        multiply_packed(own, w_h, h_old, H);
+        apart = sums<T>(own);
+        if (layer.b_hh) apart += lanes.get(layer.b_hh + g * H + j);
+      } else {
+        multiply_packed(acc, w_h, h_old, H);
+        if (layer.b_hh) to += lanes.get(layer.b_hh + g * H + j);
       }
+      to += sums<T>(acc);
+      if (layer.b_ih) to += lanes.get(layer.b_ih + g * H + j);
     }
-    for (int64_t b = 0; b < B; b++) {
-      const int64_t at = (l * B + b) * H + j;
-      const Vec<T> h_old = lanes.get(before + at), c_old = Cell::has_cell ? lanes.get(c + at) : Vec<T>{};
-      Vec<T> h_new, c_new{};
-      Cell::forward(xs[b], as[b], h_old, c_old, h_new, c_new, saved);
-      lanes.put(after + at, h_new);
-      if (Cell::has_cell) lanes.put(c + at, c_new);
-      if (l == a.count - 1)
-        for (int64_t u = 0; u < width; u++) top[b * h_ld + j + u] = double(h_new[u]);
+    finish<Cell>(lanes, l, i, width, 0, xs, as, before, after);
+  }
+
+  // The same for rows b0 .. b0+count-1, at most kRowsAtOnce.
+  template <class Cell, class Lanes>
+  __attribute__((noinline)) void block_of_rows(Lanes lanes, int64_t l, int64_t i, int64_t width, const T* before,
+                                               T* after, int64_t b0, int64_t count) {
+    constexpr int N = Cell::G;
+    const Layer<T>& layer = layers[l];
+    const int64_t j = i * L;
+    const T* const x = input(l, b0, after);
+    Vec<T> xs[kRowsAtOnce][N], as[kRowsAtOnce][N];
+    for (int g = 0; g < N; g++) {
+      const Vec<T> b_h = layer.b_hh ? lanes.get(layer.b_hh + g * H + j) : Vec<T>{};
+      const Vec<T> b_x = layer.b_ih ? lanes.get(layer.b_ih + g * H + j) : Vec<T>{};
+      const auto id = [&](int64_t r) { return x ? Vec<T>{} : column(layer, i, g, width, b0 + r); };
+      const Factors<T> from_input = {x ? packed_at(layer.ih, i, g, layer.I) : nullptr, x, x ? layer.I : 0};
+      const Factors<T> from_state = {packed_at(layer.hh, i, g, H), before + (l * B + b0) * H, H};
+      gate_of_rows<Lie::interleaved>(from_input, from_state, Cell::h_bias_apart(g), width - 1, count, id, b_x, b_h,
+                                     &xs[0][g], &as[0][g], N);
     }
+    for (int64_t r = 0; r < count; r++) finish<Cell>(lanes, l, i, width, b0 + r, xs[r], as[r], before, after);
+  }
+
+  // The cell's maths of a block of row b.
+  template <class Cell, class Lanes>
+  FUSEDRNN_INLINE void finish(Lanes lanes, int64_t l, int64_t i, int64_t width, int64_t b, const Vec<T> (&xs)[Cell::G],
+                              const Vec<T> (&as)[Cell::G], const T* before, T* after) {
+    const int64_t j = i * L, at = (l * B + b) * H + j;
+    const Vec<T> h_old = lanes.get(before + at), c_old = Cell::has_cell ? lanes.get(c + at) : Vec<T>{};
+    Vec<T> saved[Cell::S > 0 ? Cell::S : 1], h_new, c_new{};
+    Cell::forward(xs, as, h_old, c_old, h_new, c_new, saved);
+    lanes.put(after + at, h_new);
+    if (Cell::has_cell) lanes.put(c + at, c_new);
+    if (l == a.count - 1)
+      for (int64_t u = 0; u < width; u++) top[b * h_ld + j + u] = double(h_new[u]);
+  }
+
+  template <class Cell, class Lanes>
+  FUSEDRNN_INLINE void rows_of_block(Lanes lanes, int64_t l, int64_t i, int64_t width, const T* before, T* after) {
+    if (B == 1) return block<Cell>(lanes, l, i, width, before, after);
+    split_rows(B, kRowsAtOnce,
+               [&](int64_t b0, int count) { block_of_rows<Cell>(lanes, l, i, width, before, after, b0, count); });
   }
 
   template <class Cell>
@@ -214,9 +253,9 @@ struct Rows {
     for (int64_t i = begin; i < end; i++) {
       const int64_t width = min64(L, H - i * L);
       if (width == L)
-        block<Cell>(Whole{}, l, i, width, before, after);
+        rows_of_block<Cell>(Whole{}, l, i, width, before, after);
       else
-        block<Cell>(Part{width}, l, i, width, before, after);
+        rows_of_block<Cell>(Part{width}, l, i, width, before, after);
     }
   }
 
@@ -279,7 +318,7 @@ struct Call {
     int64_t weights = rows.H * call.a.V;
     for (int64_t l = 0; l < call.a.count; l++)
       weights += rows.G * rows.H * (rows.H + (l > 0 || call.a.embedding ? call.a.layers[l].n.I : 0));
-    const int limit = int(max64(1, min64(min64(call.threads.count, kMaxTeam), weights / kWeightsPerThread)));
+    const int limit = int(max64(1, min64(min64(call.threads.count, kMaxTeam), weights * rows.B / kWeightsPerThread)));
     run_team(call.threads, limit, kWorks[call.a.layers[0].cell], &rows);
     rows.store_state();
   }
@@ -298,7 +337,7 @@ void generate_of(const GenerateArgs& a, const Threads& threads) {
 }  // namespace
 
 bool generate_rows(const GenerateArgs& a, const Threads& threads) {
-  if (a.layers[0].n.B < 1 || a.layers[0].n.B >= kFewRows) return false;
+  if (a.layers[0].n.B < 1 || a.layers[0].n.B > kMostRows) return false;
   a.layers[0].dtype == DType::f32 ? generate_of<float>(a, threads) : generate_of<double>(a, threads);
   return true;
 }

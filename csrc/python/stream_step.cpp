@@ -1,18 +1,14 @@
 #include "stream_step.h"
 
 #include "../cells/all.h"
-#include "../cpu/backend.h"
+#include "../torch/run.h"
 #include "torch_objects.h"
 
 namespace fusedrnn::python {
 namespace {
 
-void run_here(int64_t n, void (*body)(void*, int64_t), void* ctx) {
-  for (int64_t i = 0; i < n; i++) body(ctx, i);
-}
-
-// A larger step is better off with the op, where it can have threads.
-constexpr int64_t kMostWeights = 1 << 19;
+// Weights times rows: a larger step is better off with the op, which gives up Python's lock.
+constexpr int64_t kMostWork = 1 << 22;
 
 // The arguments of a step. Each part is false where the step is not as plain as it must be.
 struct Step {
@@ -48,12 +44,15 @@ struct Step {
     dtype = w.bits() == 64 ? DType::f64 : DType::f32;
     hidden = w.size(0) / info().G;
     inputs = w.size(1);
-    return layers * info().G * hidden * (inputs + hidden) <= kMostWeights;
+    return true;
   }
+  // Of all layers, as if each had as many inputs as the first.
+  int64_t weights() const { return layers * info().G * hidden * (inputs + hidden); }
 
   bool read_input() {
     if (!view(x, x_view) || x_view.dims() < 1) return false;
     batch = x_view.size(0);
+    if (batch * weights() > kMostWork) return false;
     ids = x_view.is(kDlInt, 64);
     if (!ids) return given(x, x_view) && x_view.shaped({batch, inputs});
     if (!x_view.shaped({batch})) return false;
@@ -105,7 +104,7 @@ struct Step {
       f.h_n = row(h_out, i);
       if (c_out) f.c_n = row(*c_out, i);
       if (i == layers - 1) f.y = y.data();
-      if (!cpu::kernels().step(f, {1, run_here})) return false;
+      if (!torch_ops::run_step(f)) return false;
     }
     return true;
   }

@@ -181,6 +181,43 @@ fusedrnn::Weights Case::weights(int d) {
 
 Results Case::run(const fusedrnn::cpu::Threads& threads, bool save) { return run(threads, save, nullptr); }
 
+Case Case::row(int64_t b) const {
+  Options one = o;
+  one.n.B = 1;
+  Case c(one);  // of another batch: all that its rows share and hold is replaced
+  const auto cut = [&](Array& to, const Array& from, int64_t width) {
+    const size_t bytes = width * bytes_of(from.dtype);
+    to.raw.assign(from.raw.begin() + b * bytes, from.raw.begin() + (b + 1) * bytes);
+  };
+  cut(c.x_, x_, o.n.I);
+  cut(c.h0_, h0_, o.n.H);
+  if (!c0_.raw.empty()) cut(c.c0_, c0_, o.n.H);
+  for (int i = 0; i < 5; i++) c.w_[0][i] = w_[0][i];
+  if (o.ids) c.ids_ = {ids_[b]};
+  return c;
+}
+
+Results Case::step(const fusedrnn::cpu::Threads& threads) {
+  const bool has_cell = fusedrnn::cells::kCells[o.cell].has_cell;
+  Results r;
+  r.y = r.h_n = Array(o.dtype, o.n.B * o.n.H);
+  r.c_n = Array(o.dtype, has_cell ? o.n.B * o.n.H : 0);
+  fusedrnn::ForwardArgs f = {};
+  f.cell = o.cell;
+  f.dtype = o.dtype;
+  f.n = o.n;
+  f.x = o.ids ? nullptr : x_.data();
+  f.ids = o.ids ? ids_.data() : nullptr;
+  f.h0 = o.states ? h0_.data() : nullptr;
+  f.c0 = o.states && has_cell ? c0_.data() : nullptr;
+  f.w[0] = weights(0);
+  f.y = r.y.data();
+  f.h_n = r.h_n.data();
+  f.c_n = has_cell ? r.c_n.data() : nullptr;
+  check::that(fusedrnn::cpu::kernels().step(f, threads), o.name() + ": no streaming step");
+  return r;
+}
+
 Results Case::run_packed(const fusedrnn::cpu::Threads& threads, bool save) {
   const fusedrnn::Dims& n = o.n;
   std::vector<int64_t> starts = {0};

@@ -40,8 +40,13 @@ struct Results {
 
 struct Case {
   explicit Case(const Options& o);
+  Case(Case&&) = default;
   Results run(const fusedrnn::cpu::Threads& threads, bool save = true);
-  // The same of packed data; y and dx come back padded. For lengths that are sorted, without resets.
+  // Row b of the batch alone, for T = 1.
+  Case row(int64_t b) const;
+  // One streaming step, for T = 1 without lengths and resets.
+  Results step(const fusedrnn::cpu::Threads& threads);
+  // The same as run of packed data; y and dx come back padded. For lengths that are sorted, without resets.
   Results run_packed(const fusedrnn::cpu::Threads& threads, bool save = true);
   // Compares with the oracle; true if everything is within the tolerance of the type.
   bool matches(const Results& r);

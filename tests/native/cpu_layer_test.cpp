@@ -175,6 +175,38 @@ void packed_data() {
       }
 }
 
+// A streaming step is right, and gives each row the bits that it gives the row alone.
+void streaming_steps() {
+  const int64_t sizes[][2] = {{1, 1}, {3, 7}, {16, 16}, {13, 33}, {100, 18}};  // I, H
+  unsigned seed = 7000;
+  for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
+    for (DType dtype : {DType::f32, DType::f64})
+      for (int64_t B : {1, 2, 3, 5, 7, 24, 25, 32}) {
+        const int64_t* s = sizes[seed % 5];
+        Options o;
+        o.cell = cell;
+        o.dtype = dtype;
+        o.n = {1, B, s[0], s[1], s[1], 1};
+        o.bias = seed % 3;
+        o.states = seed % 4;
+        o.ids = seed % 7 == 0;
+        o.seed = seed;
+        Case c(o);
+        const auto& pool = pools::all[seed % pools::count];
+        const Results all = c.step(pool);
+        c.matches(all);
+        const size_t row = all.y.raw.size() / B;
+        bool same = all.y.raw == all.h_n.raw;
+        for (int64_t b = 0; b < B; b++) {
+          const Results alone = c.row(b).step(pool);
+          same = same && std::equal(alone.y.raw.begin(), alone.y.raw.end(), all.y.raw.begin() + b * row) &&
+                 std::equal(alone.c_n.raw.begin(), alone.c_n.raw.end(), all.c_n.raw.begin() + b * row);
+        }
+        check::that(same, o.name() + ": a row's step depends on the rows beside it");
+        seed++;
+      }
+}
+
 // The choice of the split is its own, and results agree whatever the number of threads.
 void own_choice_of_split() {
   for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
@@ -271,6 +303,7 @@ void test_layers() {
   products_of_options();
   larger_sizes();
   packed_data();
+  streaming_steps();
   own_choice_of_split();
   empty_batch();
   rows_without_steps();
