@@ -11,9 +11,9 @@
 //  * resets[t, b] is a boundary between steps t-1 and t of row b, for both directions: the state that enters step t
 //    from step t-1 (direction 0), or step t-1 from step t (direction 1), is zero, and no gradient crosses it. At t = 0
 //    it discards h0 and c0 of direction 0. Entries at t >= len are ignored.
-//  * Packed: where `starts` is given, so are lengths, which do not increase, and resets are not. The arrays of [T, B,
-//  ..]
-//    then hold only what is valid: starts[T] rows in place of T*B, row b of step t at starts[t] + b. CPU only.
+//  * Packed: where `starts` is given, so are lengths, which do not increase, and no resets. Arrays of all steps then
+//  hold
+//    only what is valid: starts[T] rows in place of T*B, row b of step t at starts[t] + b. CPU only.
 //  * The same inputs give the same bits on every run: every sum has a fixed order.
 #pragma once
 #include <cstdint>

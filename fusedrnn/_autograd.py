@@ -49,7 +49,7 @@ class Layer(Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         cell, directions, tf32, recompute, done = settings
         y, h_n, c_n, gates, cells, hidden = done or _ops.layer_forward(
-            x, h0, c0, weights, lengths, resets, cell, directions, not recompute, tf32
+            x, h0, c0, weights, lengths, resets, cell, directions, _ops.saves(x, recompute), tf32
         )
         # The op has empty vectors for what its cell does not keep, a direct call None: alike when saved,
         # since a checkpoint may run the one and then the other.
@@ -123,7 +123,7 @@ class TransformLayer(Function):
         save: bool,
         *weights: Tensor,
     ) -> tuple[Tensor, ...]:
-        save = save and not recompute
+        save = save and _ops.saves(x, recompute)
         return _ops.layer_forward(x, h0, c0, weights, lengths, resets, cell, directions, save, tf32)
 
     @staticmethod

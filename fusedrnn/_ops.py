@@ -97,6 +97,15 @@ def layer_forward(
     )
 
 
+def saves(x: Tensor, recompute: bool) -> bool:
+    """Whether a forward pass that has a backward saves for it, whoever keeps what it saves.
+
+    One step does even where nothing is kept: a step that saves nothing has a kernel of its own, with
+    other sums, and ``recompute`` promises the same bits.
+    """
+    return not recompute or x.shape[0] == 1
+
+
 def layer_backward(
     dy: Tensor | None,
     dh_n: Tensor | None,

@@ -25,13 +25,13 @@ def sizes(lengths: Tensor) -> Tensor:
     return (torch.arange(int(lengths[0])) < lengths[:, None]).sum(0)
 
 
-def pad(data: Tensor, sizes: Tensor) -> Tensor:
+def pad(data: Tensor, sizes: Tensor, batch: int) -> Tensor:
     """``[T, B, ...]`` of ``data [N, ...]``, with anything past each row's length.
 
     Rows are gathered, because torch's scatter (``index_copy``) costs as much as a third of a layer.
     ``sizes`` are on the CPU, where PackedSequence keeps them, whatever the device of the data.
     """
-    row = torch.arange(int(sizes[0]))
+    row = torch.arange(batch)
     first = (sizes.cumsum(0) - sizes)[:, None]
     source = torch.where(row < sizes[:, None], first + row, 0)
     chosen = data.index_select(0, source.flatten().to(data.device, non_blocking=True))

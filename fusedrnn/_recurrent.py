@@ -177,11 +177,11 @@ class Recurrent(nn.RNNBase):
             h0 = None if h0 is None else h0.index_select(1, packed.sorted_indices)
             c0 = None if c0 is None else c0.index_select(1, packed.sorted_indices)
         weights, data, sizes = self._weights(), packed.data, packed.batch_sizes
-        whole = (
-            data.is_cpu and not torch.compiler.is_compiling()
-        )  # the CPU kernels take it as it is
-        x = data if whole else _packed.pad(data, sizes)
-        x = self._check(x, h0, c0, weights[0][0], int(sizes[0]))
+        batch = int(sizes[0])
+        # The CPU kernels take the data as they are.
+        whole = data.is_cpu and not torch.compiler.is_compiling()
+        x = data if whole else _packed.pad(data, sizes, batch)
+        x = self._check(x, h0, c0, weights[0][0], batch)
         lengths = _packed.lengths(sizes).to(x.device, non_blocking=True)
         y, h_n, c_n = self._stack(x, h0, c0, weights, lengths, None)
         y = y if whole else _packed.pack(y, sizes)

@@ -180,7 +180,7 @@ def layer(
     """
     if _direct.possible():
         record = torch.is_grad_enabled() and _any_requires_grad(x, h0, c0, weights)
-        number, save = _ops.CELLS[cell].number, record and not recompute
+        number, save = _ops.CELLS[cell].number, record and _ops.saves(x, recompute)
         data = (x, h0, c0, lengths, resets)
         done = _C.direct_forward(number, directions, save, *data, weights)
         if done is not None:

@@ -86,7 +86,9 @@ def layer(
     """One layer, all its directions, over the whole sequence.
 
     Args:
-        x: ``[T, B, I]`` floating, or token ids ``[T, B]`` of an integer dtype in ``[0, I)``.
+        x: ``[T, B, I]`` floating, or token ids ``[T, B]`` of an integer dtype in ``[0, I)``. Or
+            packed data, ``[N, I]`` or ids ``[N]``, with lengths that do not increase: ``N`` stands
+            for ``T, B`` in ``y`` too.
         h0: ``[D, B, P]`` or None for zeros.
         c0: ``[D, B, H]`` or None for zeros; only for cells with a cell state.
         weights: for each direction ``w_ih [G*H, I]``, ``w_hh [G*H, P]``, then ``b_ih``, ``b_hh``
@@ -96,8 +98,6 @@ def layer(
         resets: bool ``[T, B]``. A boundary between steps ``t-1`` and ``t``: no state and no gradient
             crosses it, in either direction. At ``t = 0`` it discards ``h0`` and ``c0`` of
             direction 0. Entries past a row's length do not count.
-            ``x [N, I]``, or ids ``[N]``, with lengths that do not increase is packed data: ``N``
-            stands for ``T, B`` in ``y`` too.
         cell: a key of :data:`CELLS`.
         directions: 1 or 2.
 
@@ -107,7 +107,7 @@ def layer(
     """
     if lengths is not None and _packed.is_packed(x, lengths):
         sizes = _packed.sizes(lengths)
-        padded = _packed.pad(x, sizes)
+        padded = _packed.pad(x, sizes, lengths.shape[0])
         y, h_n, c_n = layer(padded, h0, c0, weights, lengths, resets, cell, directions)
         return _packed.pack(y, sizes), h_n, c_n
     dtype, info = weights[0].dtype, CELLS[cell]

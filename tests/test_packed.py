@@ -6,12 +6,13 @@ import itertools
 
 import pytest
 import torch
+from oracle import states_of, weights_of
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pack_sequence
 
 import fusedrnn
 from benchmarks.memory import saved_bytes
-from fusedrnn import _ops, _packed
+from fusedrnn import _ops, _packed, functional, reference
 
 F64 = torch.float64
 NAMES = ("RNN", "LSTM", "GRU")
@@ -205,8 +206,27 @@ def test_sizes_and_lengths_are_the_same_thing():
         given = torch.tensor(lengths)
         assert torch.equal(_packed.lengths(packed.batch_sizes), given)
         assert torch.equal(_packed.sizes(given), packed.batch_sizes)
-        padded = _packed.pad(packed.data, packed.batch_sizes)
+        padded = _packed.pad(packed.data, packed.batch_sizes, len(lengths))
         assert torch.equal(_packed.pack(padded, packed.batch_sizes), packed.data)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "elman_tanh"])
+def test_rows_without_steps(cell):
+    """The op takes them, as with padded data; a PackedSequence has none."""
+    torch.manual_seed(0)
+    lengths = torch.tensor([3, 2, 0])
+    weights = [w.detach() for w in weights_of(cell, 3, 4, 2, dtype=F64)]
+    h0, c0 = (None if s is None else s.detach() for s in states_of(cell, 3, 4, 2, dtype=F64))
+    x = torch.randn(5, 3, dtype=F64, requires_grad=True)
+    y, h_n, _ = functional.layer(x, h0, c0, weights, lengths, None, cell, 2)
+    want, h, _ = reference.layer(x, h0, c0, weights, lengths, None, cell, 2)
+    torch.testing.assert_close((y, h_n), (want, h))
+    assert torch.equal(h_n[:, 2], h0[:, 2])
+    seconds = []
+    for out in (y, want):
+        (dx,) = torch.autograd.grad(out.sin().sum(), x, create_graph=True)
+        seconds.append(torch.autograd.grad(dx.square().sum(), x)[0])
+    torch.testing.assert_close(*seconds)
 
 
 WRONG = {

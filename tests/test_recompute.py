@@ -57,6 +57,16 @@ def test_the_same_bits(cell, dtype, options, ids):
     assert_same(*case(cell, dtype, options, ids, directions=1))
 
 
+@cells
+@pytest.mark.parametrize("batch", [1, 3, 32, 33])
+def test_the_same_bits_of_one_step(cell, batch):
+    """A step that saves nothing has a kernel of its own: not where there is a backward."""
+    torch.manual_seed(0)
+    x = torch.randn(1, batch, I, dtype=torch.float64, requires_grad=True)
+    args = (x, *states_of(cell, batch, H, 1), weights_of(cell, I, H), None, None, cell, 1)
+    assert_same(args, [torch.randn(1, batch, H, dtype=torch.float64)] * 3)
+
+
 @pytest.mark.parametrize("directions", [1, 2])
 def test_the_same_bits_with_projection(directions):
     torch.manual_seed(0)

@@ -2,8 +2,8 @@
 //
 // The time alone is some lengths of the wait: twice as many where waits follow each other, so that a bad moment costs
 // little and a neighbour that stays is tried rarely. Where the system says how long the cores have been idle, it is
-// asked now and then: the others are tried at once when a core has become free, and hardly ever while none is, since
-// each trial beside a busy neighbour costs a slice of its time.
+// asked now and then: when there is a free core for each of the others they are tried at once, and while there is none
+// at all hardly ever, since each trial beside a busy neighbour costs a slice of its time.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -16,15 +16,14 @@ class Alone {
   // idle: as idle_ns (idle.h). All times in nanoseconds.
   explicit constexpr Alone(int64_t (*idle)()) : idle_(idle) {}
 
-  // Whether a call that begins at `time` stays alone.
-  bool at(int64_t time) {
+  // Whether a call that begins at `time`, and could have so many others, stays alone.
+  bool at(int64_t time, int others) {
     if (!on_.load(std::memory_order_relaxed)) return false;
-    const Seen seen = look(time);
-    if (seen == Seen::free) return end(time);
+    look(time, others);
+    if (free_.load(std::memory_order_relaxed) && trusted_.load(std::memory_order_relaxed)) return end(time);
     const int busy = busy_.load(std::memory_order_relaxed);
     const bool over = time >= until_.load(std::memory_order_relaxed);
-    if (over && (busy == 0 || busy >= kMostLooks)) return end(time);
-    return true;
+    return over && (busy == 0 || busy >= kMostLooks) ? end(time) : true;
   }
 
   // A leader that waited from `begin` to `end` goes alone. Until when, for the rest of its own call.
@@ -32,9 +31,14 @@ class Alone {
     const int64_t wait = end - begin, since = begin - until_.load(std::memory_order_relaxed);
     const int before = factor_.load(std::memory_order_relaxed), most = most_.load(std::memory_order_relaxed);
     const int factor = std::min(since < most * wait ? 2 * before : kFirst, most);
+    // Cores that were free and did not help will not help the next time either: a quota, or others than the system
+    // knows.
+    const bool helped = since >= kFirst * wait;
+    if (helped || free_.load(std::memory_order_relaxed)) trusted_.store(helped, std::memory_order_relaxed);
     factor_.store(factor, std::memory_order_relaxed);
     until_.store(end + factor * wait, std::memory_order_relaxed);
     busy_.store(0, std::memory_order_relaxed);
+    free_.store(false, std::memory_order_relaxed);
     idle_at_.store(idle_(), std::memory_order_relaxed);
     looked_at_.store(end, std::memory_order_relaxed);
     on_.store(true, std::memory_order_relaxed);
@@ -47,13 +51,12 @@ class Alone {
   static constexpr int kMost = 32;
 
  private:
-  enum class Seen { nothing, free, busy };
   static constexpr int kFirst = 4;
   // So long at least from look to look: the system counts in ticks of 10 ms.
   static constexpr int64_t kLook = 30'000'000;
-  // A core was free if so much of the time one was idle.
-  static constexpr double kFree = 0.6;
-  // After so many looks that saw none free the others are tried all the same: what kept the cores busy may have been
+  // So much of a core may be taken, or be counted wrongly, and it is still free.
+  static constexpr double kTaken = 0.4;
+  // After so many looks that saw no core free the others are tried all the same: what kept the cores busy may have been
   // this process's own threads, between calls.
   static constexpr int kMostLooks = 32;
 
@@ -63,17 +66,19 @@ class Alone {
     return false;
   }
 
-  Seen look(int64_t time) {
+  void look(int64_t time, int others) {
     const int64_t passed = time - looked_at_.load(std::memory_order_relaxed);
     const int64_t before = idle_at_.load(std::memory_order_relaxed);
-    if (before < 0 || passed < kLook) return Seen::nothing;
+    if (before < 0 || passed < kLook) return;
     const int64_t idle = idle_();
     idle_at_.store(idle, std::memory_order_relaxed);
     looked_at_.store(time, std::memory_order_relaxed);
-    if (idle < 0) return Seen::nothing;
-    if (double(idle - before) >= kFree * double(passed)) return Seen::free;
-    busy_.fetch_add(1, std::memory_order_relaxed);
-    return Seen::busy;
+    const double cores = double(idle - before) / double(passed);
+    free_.store(idle >= 0 && cores >= others - kTaken, std::memory_order_relaxed);
+    if (idle >= 0 && cores < 1 - kTaken)
+      busy_.fetch_add(1, std::memory_order_relaxed);
+    else
+      busy_.store(0, std::memory_order_relaxed);  // some are, or the system says no more: then the time counts
   }
 
   // Leaders that come at the same moment may overwrite each other's entries: then one goes alone a little longer or
@@ -83,7 +88,9 @@ class Alone {
   std::atomic<int64_t> until_{0};
   std::atomic<int> factor_{1}, most_{kMost};
   std::atomic<int64_t> looked_at_{0}, idle_at_{-1};
-  std::atomic<int> busy_{0};  // looks since the start that saw no core free
+  std::atomic<int> busy_{0};         // looks, the last ones since the start, that saw no core free
+  std::atomic<bool> free_{false};    // the last look saw a core for each of the others
+  std::atomic<bool> trusted_{true};  // such a look ends the time alone
 };
 
 }  // namespace fusedrnn::cpu

@@ -20,18 +20,20 @@ struct Draw;
 
 // One instruction set's entry points. All return after the work is done; out of memory throws std::bad_alloc before
 // any output is touched.
+constexpr int64_t kMostStepRows = 32;  // beyond, packing the weights pays even for one step
+
 struct Kernels {
   const char* isa;  // "baseline", "x86-64-v2", "x86-64-v3", "x86-64-v4"
   void (*forward)(const ForwardArgs&, const Threads&);
   void (*backward)(const BackwardArgs&, const Threads&);
-  // One streaming step (T = 1) of few rows, without packing the weights. False, with nothing done, for a call that
-  // `forward` serves better or that it alone can serve.
+  // One streaming step (T = 1) of at most kMostStepRows rows, without packing the weights. False, with nothing done,
+  // for a call that `forward` serves better or that it alone can serve.
   bool (*step)(const ForwardArgs&, const Threads&);
   // `forward` in memory of the caller's: forward_bytes many, aligned to 64 bytes. packed: they are as a call with the
   // same weights, sizes and threads left them, and nothing is packed again. Not for half types.
   size_t (*forward_bytes)(const ForwardArgs&, const Threads&);
   void (*forward_again)(const ForwardArgs&, const Threads&, char* block, bool packed);
-  // Generation (generate.h) of few rows. False, with nothing done, for more rows.
+  // Generation (generate.h) of at most kMostStepRows rows. False, with nothing done, for more rows.
   bool (*generate_rows)(const GenerateArgs&, const Threads&);
   // The logits of the tokens begin .. end-1 for all rows of h, h_ld apart, to rows ld apart.
   void (*head)(const Head&, const double* h, int64_t h_ld, int64_t begin, int64_t end, double* to, int64_t ld);

@@ -2,10 +2,10 @@
 //
 // Where things are: tile.h (multiply-adds in registers; isa_tile*.cpp), pack.h (orders the tile reads), product.h
 // (panels and loops over tiles), step.h and cell_tiles.h (the cells' maths over tiles; isa_cell_tiles_*.cpp), states.h
-// (initial states, resets), forward*.h, backward*.h, weight_grad.h (the two passes), isa_step.cpp (a single step),
-// isa_generate.cpp, isa_draw.cpp (generation), convert.h (half types), simd.h (vectors). Built once and for all:
-// isa.cpp (the choice), team.cpp (threads; alone.h, spared.h, idle.cpp), schedule.cpp (rows, lengths, how work is cut),
-// scratch.cpp (memory).
+// (initial states, resets), forward*.h, backward*.h, weight_grad.h (the two passes), isa_step.cpp (a single step;
+// rows.h, row_tiles.h), isa_generate.cpp, isa_draw.cpp (generation), convert.h (half types), simd.h (vectors). Built
+// once and for all: isa.cpp (the choice), team.cpp (threads; alone.h, spared.h, idle.cpp), schedule.cpp (rows, lengths,
+// how work is cut), scratch.cpp (memory).
 #pragma once
 #include "backend.h"
 #include "generate.h"

@@ -53,7 +53,9 @@ int64_t idle_ticks(const char* stat, const cpu_set_t& usable) {
 int64_t idle_ns() {
   char text[32 << 10];
   cpu_set_t usable;
-  if (sched_getaffinity(0, sizeof(usable), &usable) != 0 || !read_start("/proc/stat", text, sizeof(text))) return -1;
+  if (sched_getaffinity(0, sizeof(usable), &usable) != 0 || CPU_COUNT(&usable) < 2 ||
+      !read_start("/proc/stat", text, sizeof(text)))
+    return -1;
   const int64_t ticks = idle_ticks(text, usable);
   const long per_second = sysconf(_SC_CLK_TCK);
   return ticks >= 0 && per_second > 0 ? ticks * (1'000'000'000 / per_second) : -1;

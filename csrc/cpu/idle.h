@@ -1,4 +1,4 @@
-// How long the cores that this process may use have had nothing to do.
+// How long the cores that a thread may use have had nothing to do.
 #pragma once
 #include <cstdint>
 
@@ -9,7 +9,8 @@
 namespace fusedrnn::cpu {
 
 // Nanoseconds since the system started, all those cores together, to some 10 ms a core; what processes of low priority
-// (nice) had counts as idle, since they give way. -1 where the system does not say (/proc/stat, Linux).
+// (nice) had counts as idle, since they give way. -1 where the system does not say (/proc/stat, Linux), and for a
+// thread that is tied to one core, which knows nothing of the others'.
 int64_t idle_ns();
 
 #if defined(__linux__)

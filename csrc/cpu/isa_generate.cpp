@@ -1,5 +1,6 @@
-// Generation of few rows in float or double: all weights packed once, in the order in which a step of isa_step.cpp
-// multiplies them, so that the states are the same bits as those of that step, and memory is read straight on.
+// Generation of up to kMostStepRows rows in float or double: all weights packed once, in the order in which a step of
+// isa_step.cpp multiplies them, so that the states are the same bits as those of that step, and memory is read straight
+// on.
 //
 // A round is a phase for the logits, one for the draws and one for each layer; threads share the blocks of each.
 #include "../cells/all.h"
@@ -337,7 +338,7 @@ void generate_of(const GenerateArgs& a, const Threads& threads) {
 }  // namespace
 
 bool generate_rows(const GenerateArgs& a, const Threads& threads) {
-  if (a.layers[0].n.B < 1 || a.layers[0].n.B > kMostRows) return false;
+  if (a.layers[0].n.B < 1 || a.layers[0].n.B > kMostStepRows) return false;
   a.layers[0].dtype == DType::f32 ? generate_of<float>(a, threads) : generate_of<double>(a, threads);
   return true;
 }

@@ -3,7 +3,7 @@
 //
 // A block of L units reads, gate by gate, L rows of W_ih and W_hh against x and h: L accumulators,
 // then one tree of additions that leaves the sum of row u in lane u. Blocks need nothing from each
-// other, so threads take runs of them.
+// other, so threads take runs of them. Several rows of the batch go through the tiles of row_tiles.h.
 #include "../cells/all.h"
 #include "entry.h"
 #include "row_tiles.h"
@@ -192,7 +192,7 @@ void step_of(const ForwardArgs& a, const Threads& threads) {
 }  // namespace
 
 bool step(const ForwardArgs& a, const Threads& threads) {
-  const bool whole = a.n.T == 1 && a.n.D == 1 && a.n.B > 0 && a.n.B <= kMostRows && !a.w[0].hr && !a.lengths &&
+  const bool whole = a.n.T == 1 && a.n.D == 1 && a.n.B > 0 && a.n.B <= kMostStepRows && !a.w[0].hr && !a.lengths &&
                      !a.resets && !a.gates && !a.cells;
   if (!whole) return false;
   if (a.dtype == DType::f32)

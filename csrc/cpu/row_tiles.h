@@ -14,8 +14,6 @@
 namespace fusedrnn::cpu::FUSEDRNN_ISA {
 namespace {
 
-constexpr int64_t kMostRows = 32;  // of the batch: beyond, packing the weights for one step pays
-
 template <class T>
 constexpr int kTileUnits = kLanes<T> < 4 ? kLanes<T> : 4;
 // Rows whose sums fit the registers beside their own vectors and one of weights, and a product where it is not fused.
@@ -24,7 +22,7 @@ constexpr int kTileRows = 2;
 #else
 constexpr int kTileRows = kRegisters == 32 ? 6 : 3;
 #endif
-constexpr int kRowsAtOnce = 24;  // a multiple of kTileRows: while they pass, a tile's weights stay in the first level
+constexpr int kRowsAtOnce = 24;  // while they pass, a tile's weights stay in the first level
 
 // How the weights of a block of units lie: as they stand, unit by unit, k elements each; or interleaved, so that a tile
 // reads straight on: [tile of kTileUnits][chunk of kLanes elements][unit][kLanes], 0 beyond k.
@@ -43,6 +41,7 @@ FUSEDRNN_INLINE void multiply_tile(Vec<T> (&sum)[R][kTileUnits<T>], const Factor
                                    int64_t r0) {
   constexpr int L = kLanes<T>, U = kTileUnits<T>;
   constexpr bool standing = lie == Lie::standing;
+  if (f.k == 0) return;
   const T *w[U], *row[R];
   FUSEDRNN_UNROLL
   for (int u = 0; u < U; u++)

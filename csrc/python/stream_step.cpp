@@ -1,14 +1,18 @@
 #include "stream_step.h"
 
 #include "../cells/all.h"
-#include "../torch/run.h"
+#include "../cpu/backend.h"
 #include "torch_objects.h"
 
 namespace fusedrnn::python {
 namespace {
 
-// Weights times rows: a larger step is better off with the op, which gives up Python's lock.
-constexpr int64_t kMostWork = 1 << 22;
+void run_here(int64_t n, void (*body)(void*, int64_t), void* ctx) {
+  for (int64_t i = 0; i < n; i++) body(ctx, i);
+}
+
+// Weights times rows: a larger step is better off with the op, where it can have threads and gives up Python's lock.
+constexpr int64_t kMostWork = 1 << 20;
 
 // The arguments of a step. Each part is false where the step is not as plain as it must be.
 struct Step {
@@ -52,7 +56,7 @@ struct Step {
   bool read_input() {
     if (!view(x, x_view) || x_view.dims() < 1) return false;
     batch = x_view.size(0);
-    if (batch * weights() > kMostWork) return false;
+    if (batch > cpu::kMostStepRows || batch * weights() > kMostWork) return false;
     ids = x_view.is(kDlInt, 64);
     if (!ids) return given(x, x_view) && x_view.shaped({batch, inputs});
     if (!x_view.shaped({batch})) return false;
@@ -104,7 +108,7 @@ struct Step {
       f.h_n = row(h_out, i);
       if (c_out) f.c_n = row(*c_out, i);
       if (i == layers - 1) f.y = y.data();
-      if (!torch_ops::run_step(f)) return false;
+      if (!cpu::kernels().step(f, {1, run_here})) return false;
     }
     return true;
   }

@@ -46,7 +46,9 @@ struct LayerCall {
     const bool ids = x.scalar_type() == ScalarType::Long;
     const bool packed = !step && lengths && x.dim() == 1 + !ids;
     expect(x.dim() == (step || packed ? 1 : 2) + !ids,
-           step ? "x of shape [B, I] or int64 [B], got " : "x of shape [T, B, I] or int64 [T, B], got ", Shape{x});
+           step ? "x of shape [B, I] or int64 [B], got "
+                : "x of shape [T, B, I] or int64 [T, B], or packed with lengths, got ",
+           Shape{x});
     expect(w_ih.size(0) % info.G == 0, "w_ih of ", info.G, " * H rows, got ", Shape{w_ih});
     Dims& n = f.n;
     n = {1, x.size(0), w_ih.size(1), w_ih.size(0) / info.G, w_hh.size(1), directions};

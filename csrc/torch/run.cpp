@@ -37,8 +37,6 @@ void run_forward(const ForwardArgs& f) {
   if (!kernels.step(f, threads)) kernels.forward(f, threads);
 }
 
-bool run_step(const ForwardArgs& f) { return cpu::kernels().step(f, torch_threads()); }
-
 void run_backward(const BackwardArgs& b) {
   expect_outputs(b);
   cpu::kernels().backward(b, torch_threads());

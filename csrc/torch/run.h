@@ -8,7 +8,5 @@ namespace fusedrnn::torch_ops {
 // any output is touched.
 __attribute__((visibility("default"))) void run_forward(const ForwardArgs& f);
 __attribute__((visibility("default"))) void run_backward(const BackwardArgs& b);
-// One streaming step without packed weights; false, and nothing is done, where there is no such way (Kernels::step).
-__attribute__((visibility("default"))) bool run_step(const ForwardArgs& f);
 
 }  // namespace fusedrnn::torch_ops

@@ -96,9 +96,9 @@ void team_stays_alone() {
     system_idle += int64_t(double(ns) * idle_cores);
   };
   // Calls of 1 ms from now on until one may have others; how many stay alone.
-  auto calls_alone = [&](Alone& a, double idle_cores) {
+  auto calls_alone = [&](Alone& a, double idle_cores, int others = 1) {
     int calls = 0;
-    for (; calls < 100'000 && a.at(time); calls++) pass(ms, idle_cores);
+    for (; calls < 100'000 && a.at(time, others); calls++) pass(ms, idle_cores);
     return calls;
   };
   auto wait = [&](Alone& a, int64_t ns) {
@@ -109,7 +109,7 @@ void team_stays_alone() {
 
   system_idle = -1;  // a system that does not say: by lengths of the wait alone
   Alone blind(say_idle);
-  check::that(!blind.at(time), "nobody has waited");
+  check::that(!blind.at(time, 1), "nobody has waited");
   for (int factor : {4, 8, 16, 32, 32}) {
     check::that(wait(blind, 2 * ms) == 2 * ms * factor, "twice as long after each wait, up to a limit");
     check::that(calls_alone(blind, 0) == 2 * factor, "as long as was said");
@@ -134,17 +134,40 @@ void team_stays_alone() {
   Alone leaves(say_idle);
   wait(leaves, 10 * ms);
   for (int i = 0; i < 200; i++) {
-    check::that(leaves.at(time), "a neighbour that stays");
+    check::that(leaves.at(time, 1), "a neighbour that stays");
     pass(ms, 0.3);
   }
   check::that(calls_alone(leaves, 1) <= 60, "a core that becomes free is seen at the second look at the latest");
-  check::that(!leaves.at(time), "and then all is as it was");
+  check::that(!leaves.at(time, 1), "and then all is as it was");
 
-  Alone silent(say_idle);  // a system that stops saying
-  wait(silent, 20 * ms);
-  system_idle = -1;
-  for (int i = 0; i < 80; i++, time += ms) check::that(silent.at(time), "then the time counts");
-  check::that(!silent.at(time), "and it ends");
+  Alone several(say_idle);  // three others, two cores free: neither all, nor none
+  for (int factor : {4, 8, 16, 32, 32}) {
+    wait(several, 10 * ms);
+    check::that(calls_alone(several, 2, 3) == 10 * factor, "then the time counts");
+  }
+  wait(several, 10 * ms);
+  check::that(calls_alone(several, 3, 3) <= 60, "a core for each of the others");
+
+  Alone quota(say_idle);  // cores that are free and do not help
+  wait(quota, 10 * ms);
+  check::that(calls_alone(quota, 1) < 40, "the first time they are believed");
+  for (int factor : {8, 16, 32}) {
+    wait(quota, 10 * ms);
+    check::that(calls_alone(quota, 1) == 10 * factor, "and then not while trials fail");
+  }
+  pass(100 * ms, 0);  // a good time
+  wait(quota, 10 * ms);
+  check::that(calls_alone(quota, 1) < 40, "and then they are again");
+
+  system_idle = 0;
+  for (int looks : {0, 1, 2}) {  // a system that stops saying, before or after it has said that no core was free
+    Alone silent(say_idle);
+    wait(silent, 40 * ms);
+    for (int i = 0; i < 35 * looks; i++, time += ms) check::that(silent.at(time, 1), "no core is free");
+    system_idle = -1;
+    check::that(calls_alone(silent, 0) == 160 - 35 * looks, "then the time counts");
+    system_idle = 0;
+  }
 }
 
 void system_says_how_idle_it_is() {
@@ -166,8 +189,6 @@ void system_says_how_idle_it_is() {
   check::that(ticks({1, 2}, stat) == -1, "a core that is not named");
   check::that(ticks({0, 1}, "cpu0 10 1 3 400 20 0\ncpu1 11 2") == -1, "a text that breaks off");
   check::that(ticks({0}, "") == -1, "nothing");
-  const int64_t before = fusedrnn::cpu::idle_ns();
-  check::that(before < 0 || fusedrnn::cpu::idle_ns() >= before, "idle time goes on");
 #endif
 }
 
