@@ -74,7 +74,7 @@ class Alone {
     idle_at_.store(idle, std::memory_order_relaxed);
     looked_at_.store(time, std::memory_order_relaxed);
     const double cores = double(idle - before) / double(passed);
-    free_.store(idle >= 0 && cores >= others - kTaken, std::memory_order_relaxed);
+    free_.store(cores >= others - kTaken, std::memory_order_relaxed);
     if (idle >= 0 && cores < 1 - kTaken)
       busy_.fetch_add(1, std::memory_order_relaxed);
     else

@@ -139,6 +139,9 @@ void team_stays_alone() {
   }
   check::that(calls_alone(leaves, 1) <= 60, "a core that becomes free is seen at the second look at the latest");
   check::that(!leaves.at(time, 1), "and then all is as it was");
+  pass(1'000 * ms, 1);
+  wait(leaves, 10 * ms);
+  check::that(calls_alone(leaves, 0) > 900, "another neighbour that stays, long after");
 
   Alone several(say_idle);  // three others, two cores free: neither all, nor none
   for (int factor : {4, 8, 16, 32, 32}) {
