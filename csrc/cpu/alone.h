@@ -16,9 +16,12 @@ class Alone {
   // idle: as idle_ns (idle.h). All times in nanoseconds.
   explicit constexpr Alone(int64_t (*idle)()) : idle_(idle) {}
 
+  // Whether anybody is alone at all: spares others the clock.
+  bool on() const { return on_.load(std::memory_order_relaxed); }
+
   // Whether a call that begins at `time`, and could have so many others, stays alone.
   bool at(int64_t time, int others) {
-    if (!on_.load(std::memory_order_relaxed)) return false;
+    if (!on()) return false;
     look(time, others);
     if (free_.load(std::memory_order_relaxed) && trusted_.load(std::memory_order_relaxed)) return end(time);
     const int busy = busy_.load(std::memory_order_relaxed);

@@ -18,10 +18,10 @@ struct GenerateArgs;  // generate.h
 struct Head;
 struct Draw;
 
+constexpr int64_t kMostStepRows = 32;  // of a streaming step: beyond, packing the weights pays even for one step
+
 // One instruction set's entry points. All return after the work is done; out of memory throws std::bad_alloc before
 // any output is touched.
-constexpr int64_t kMostStepRows = 32;  // beyond, packing the weights pays even for one step
-
 struct Kernels {
   const char* isa;  // "baseline", "x86-64-v2", "x86-64-v3", "x86-64-v4"
   void (*forward)(const ForwardArgs&, const Threads&);

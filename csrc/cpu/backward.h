@@ -117,8 +117,6 @@ struct Backward {
   // Rows of x, dy, y and of the state before each step, of the steps `part` of the chunk that begins at s0.
   void widen_chunk(int d, Range groups, Range part, int64_t s0);
   int64_t y_at(int d, int64_t t, int64_t row) const { return ((rows.at(t) + row) * n.D + d) * n.P; }
-  // Row 0 of step t in what forward saved, [D, T, B, ..].
-  int64_t saved_at(int d, int64_t t) const { return d * rows.at(n.T) + rows.at(t); }
 
   // ---- weights and initial values
 
@@ -150,7 +148,7 @@ struct Backward {
 
   // h_{t-1} by row: as numbers of T, for the cell, or as a factor of a product.
   RowView<const T> h_before(const T** list, int d, int g, int64_t s, int64_t s0, bool as_factor, bool* all_zero) const;
-  const T* hidden_rows(int d, int64_t t) const { return static_cast<const T*>(a.hidden) + saved_at(d, t) * n.H; }
+  const T* hidden_rows(int d, int64_t t) const { return static_cast<const T*>(a.hidden) + rows.saved_at(d, t) * n.H; }
 
   BackwardStep<T> step_of(Own& o, int d, int g, int64_t s, int64_t s0) const;
 

@@ -92,7 +92,7 @@ BackwardStep<T> Backward<T>::step_of(Own& o, int d, int g, int64_t s, int64_t s0
   bool zero;
   BackwardStep<T> f = {};
   f.H = n.H;
-  if (S > 0) f.saved = {static_cast<const T*>(a.gates) + saved_at(d, t) * S * n.H, S * n.H, order, nullptr};
+  if (S > 0) f.saved = {static_cast<const T*>(a.gates) + rows.saved_at(d, t) * S * n.H, S * n.H, order, nullptr};
   if (ops.reads_h) {
     if (project)
       f.h = {hidden_rows(d, t), n.H, order, nullptr};
@@ -109,8 +109,8 @@ BackwardStep<T> Backward<T>::step_of(Own& o, int d, int g, int64_t s, int64_t s0
   if (ops.has_cell) {
     const T* cells = static_cast<const T*>(a.cells);
     const T* init = !a.c0 ? nullptr : half ? c0 : static_cast<const T*>(a.c0) + d * n.B * n.H;
-    f.c = {cells + saved_at(d, t) * n.H, n.H, order, nullptr};
-    const T* c = s > 0 ? cells + saved_at(d, before) * n.H : nullptr;
+    f.c = {cells + rows.saved_at(d, t) * n.H, n.H, order, nullptr};
+    const T* c = s > 0 ? cells + rows.saved_at(d, before) * n.H : nullptr;
     f.c_prev = previous_state(rows, n.T, d, t, g, StateSource<T>{init, c, n.H, n.H, zeros}, o.list[4], &zero);
     f.carry_c_in = carry_in(carry_c, o.list[5], d, g, s);
     f.carry_c_out = {carry_c, n.H, nullptr, nullptr};

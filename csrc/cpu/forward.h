@@ -119,11 +119,9 @@ struct Forward {
     return static_cast<T*>(a.y) + (rows.at(time(d, s)) * n.D + d) * n.P;
   }
   int64_t h_ld() const { return half ? n.P : n.D * n.P; }
-  // Row 0 of step t in what is saved, [D, T, B, ..].
-  int64_t saved_at(int d, int64_t t) const { return d * rows.at(n.T) + rows.at(t); }
-  T* c_rows(int d, int64_t t) const { return a.cells ? static_cast<T*>(a.cells) + saved_at(d, t) * n.H : c_state; }
+  T* c_rows(int d, int64_t t) const { return a.cells ? static_cast<T*>(a.cells) + rows.saved_at(d, t) * n.H : c_state; }
   T* hidden_rows(int d, int64_t t) const {
-    return a.hidden ? static_cast<T*>(a.hidden) + saved_at(d, t) * n.H : hidden_state;
+    return a.hidden ? static_cast<T*>(a.hidden) + rows.saved_at(d, t) * n.H : hidden_state;
   }
 
   // h_{t-1} as numbers of T, for the cell, or as the left factor of the recurrent product.

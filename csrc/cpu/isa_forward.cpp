@@ -56,7 +56,7 @@ ForwardStep<T> Forward<T>::step_of(Own& o, int d, int g, int64_t s, int64_t s0) 
     f.h = {hidden_rows(d, t), n.H, order, nullptr};
   else
     f.h = {h_rows(d, s), h_ld(), order, nullptr};
-  if (a.gates) f.saved = {static_cast<T*>(a.gates) + saved_at(d, t) * S * n.H, S * n.H, order, nullptr};
+  if (a.gates) f.saved = {static_cast<T*>(a.gates) + rows.saved_at(d, t) * S * n.H, S * n.H, order, nullptr};
   if (by_table) {
     for (int64_t r = rows.begin(g); r < rows.begin(g) + rows.active(g, t); r++)
       o.x_row[r] = table + a.ids[rows.at(t) + rows.row(r)] * x_width;

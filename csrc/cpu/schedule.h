@@ -46,6 +46,8 @@ class Schedule {
 
   // Row b of step t is number at(t) + b in an array of [T, B, ..], which has at(T) rows.
   int64_t at(int64_t t) const { return starts_ ? starts_[t] : t * n_.B; }
+  // The same in what forward saves, an array of [D, T, B, ..].
+  int64_t saved_at(int d, int64_t t) const { return d * at(n_.T) + at(t); }
   // Whether rows that have ended are there too.
   bool padded() const { return !starts_; }
 

@@ -276,7 +276,7 @@ double phase_cost() {
 
 void run_team(const Threads& threads, int limit, void (*work)(void*, Member&), void* ctx) {
   limit = std::min({limit, threads.count, kMaxTeam});
-  if (limit <= 1 || alone.at(now(), limit - 1)) {
+  if (limit <= 1 || (alone.on() && alone.at(now(), limit - 1))) {
     Member only;
     work(ctx, only);
     return;

@@ -13,9 +13,9 @@ void check_values(const ForwardArgs& f) {
   for (int64_t i = 0; f.lengths && i < n.B; i++)
     expect(f.lengths[i] >= 0 && f.lengths[i] <= n.T, "lengths in [0, ", n.T, "], got ", f.lengths[i], " at row ", i);
   for (int64_t i = 0; f.ids && i < f.rows(); i++) {
-    const bool right = f.ids[i] >= 0 && f.ids[i] < n.I;
-    expect(right || !f.starts, "token ids in [0, ", n.I, "), got ", f.ids[i], " at row ", i, " of the packed data");
-    expect(right, "token ids in [0, ", n.I, "), got ", f.ids[i], " at step ", i / n.B, ", row ", i % n.B);
+    if (f.ids[i] >= 0 && f.ids[i] < n.I) continue;
+    expect(!f.starts, "token ids in [0, ", n.I, "), got ", f.ids[i], " at row ", i, " of the packed data");
+    expect(false, "token ids in [0, ", n.I, "), got ", f.ids[i], " at step ", i / n.B, ", row ", i % n.B);
   }
 }
 
