@@ -4,14 +4,16 @@
 
 Each process of a run trains a character model on its own rows; DistributedDataParallel averages the
 gradients over gloo. In the column "rows a process" two processes make a batch of twice the rows
-(what one scales up for); in "rows in all" they share the batch of one. Runs of one and of two
-processes take turns. Shown are the medians of the runs, each the median of its epochs, and the median
-of the ratios within the rounds with the least and the largest of them.
+(what one scales up for); in "rows in all" they share the batch of one. All runs live side by side and
+train in short turns, so that a machine whose speed changes by the minute is the same for all of them;
+who has no turn sleeps. Shown are the medians of the turns, and of the ratios within the rounds, with
+their quartiles.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -27,72 +29,101 @@ from fusedrnn.train import Settings, distributed, train
 
 CASES = (("lstm", 256, 32, 64), ("lstm", 512, 32, 64), ("gru", 512, 64, 64), ("elman", 256, 32, 35))
 _VOCABULARY = 65
-_TOKENS = 200_000
+_LEAST = 2  # batches of an epoch
 
 
 def work(cell: str, hidden: int, batch: int, steps: int, seconds: float) -> None:
-    """Trains for about ``seconds`` in this process of a run; the first prints tokens per second."""
+    """One process of a run: trains two epochs of about ``seconds`` for each line of the standard input.
+
+    The first process reads the lines and answers each with the tokens per second of all, in the second
+    epoch: the first finds the caches as another run has left them.
+    """
     torch.set_num_threads(1)
     if hasattr(os, "sched_setaffinity"):  # before the processes meet, for all threads of this one
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(os.environ.get("RANK", "0")) % len(cores)]})
     with distributed.from_environment(torch.device("cpu")):
         torch.manual_seed(0)
-        ids = torch.randint(_VOCABULARY, (_TOKENS,), dtype=torch.uint8)
-        task = LanguageModelTask(
-            LanguageModel(_VOCABULARY, cell, hidden),
-            ids[: batch * steps * 12 + 1],
-            batch=batch,
-            steps=steps,
+        model = LanguageModel(_VOCABULARY, cell, hidden)
+
+        def second_epoch(batches: int) -> dict[str, Any]:
+            # one batch more than are wanted, since each epoch begins at an offset of its own
+            ids = torch.randint(_VOCABULARY, (batch * steps * (batches + 1),), dtype=torch.uint8)
+            task = LanguageModelTask(model, ids, batch=batch, steps=steps)
+            return train(task, Settings(epochs=2)).history[1]
+
+        first = distributed.rank() == 0
+        batches = _LEAST
+        while distributed.from_first(first and sys.stdin.readline()):
+            record = second_epoch(batches)
+            batches = distributed.from_first(
+                max(_LEAST, round(batches * seconds / record["seconds"]))
+            )
+            if first:
+                print(json.dumps(record["tokens_per_s"]), flush=True)
+
+
+class Run:
+    """The processes of one run, which train only while `rate` waits for them."""
+
+    def __init__(self, processes: int, *case: Any, seconds: float) -> None:
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--no-python",
+            sys.executable, "-m", "benchmarks.scaling", "--work", *map(str, case),
+            "--seconds", str(seconds),
+        ]  # fmt: skip
+        self._process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        first = train(task, Settings(epochs=1)).history[0]
-        (longest,) = distributed.from_first([first["seconds"]])
-        epochs = max(2, int(seconds / longest))
-        history = train(task, Settings(epochs=epochs)).history
-        if distributed.rank() == 0:
-            print(json.dumps(statistics.median(record["tokens_per_s"] for record in history)))
 
+    def rate(self) -> float:
+        """Tokens per second of all processes together, in one turn."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self._process.args}: ended with {self._process.wait()}")
+        return float(json.loads(answer))
 
-def measure(processes: int, *case: Any, seconds: float) -> float:
-    """Tokens per second of all processes together."""
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--no-python",
-        sys.executable, "-m", "benchmarks.scaling", "--work", *map(str, case), "--seconds", str(seconds),
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stderr[-1000:]}")
-    rate: float = json.loads(done.stdout.splitlines()[-1])
-    return rate
+    def end(self) -> None:
+        """Lets the processes end, and waits for them."""
+        self._process.communicate()
 
 
 def spread(ratios: list[float]) -> str:
-    return f"{statistics.median(ratios):.2f}x ({min(ratios):.2f}-{max(ratios):.2f})"
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return f"{middle:.2f}x ({low:.2f}-{high:.2f})"
 
 
 def compare(cell: str, hidden: int, batch: int, steps: int, seconds: float, rounds: int) -> str:
     """One line of the table."""
-    one, more, same = [], [], []
-    for _ in range(rounds):
-        one.append(measure(1, cell, hidden, batch, steps, seconds=seconds))
-        more.append(measure(2, cell, hidden, 2 * batch, steps, seconds=seconds))
-        same.append(measure(2, cell, hidden, batch, steps, seconds=seconds))
-    gains = [spread([a / b for a, b in zip(rates, one, strict=True)]) for rates in (more, same)]
-    rates = [f"{statistics.median(r):,.0f}" for r in (one, more, same)]
+    with contextlib.ExitStack() as stack:
+        runs = []
+        for processes, rows in ((1, batch), (2, 2 * batch), (2, batch)):
+            runs.append(Run(processes, cell, hidden, rows, steps, seconds=seconds))
+            stack.callback(runs[-1].end)
+        for run in runs:
+            run.rate()  # of a short epoch: it begins with cold caches, and says how long the next is
+        rates = [[run.rate() for run in runs] for _ in range(rounds)]
+    one, more, same = zip(*rates, strict=True)
+    gains = [spread([a / b for a, b in zip(each, one, strict=True)]) for each in (more, same)]
+    middles = [f"{statistics.median(each):,.0f}" for each in (one, more, same)]
     return (
-        f"| {cell} {hidden}, {batch} rows of {steps} | {rates[0]} | {rates[1]} | {gains[0]} "
-        f"| {rates[2]} | {gains[1]} |"
+        f"| {cell} {hidden}, {batch} rows of {steps} | {middles[0]} | {middles[1]} | {gains[0]} "
+        f"| {middles[2]} | {gains[1]} |"
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--work", nargs=4, help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.4, help="half of a turn")
+    parser.add_argument("--rounds", type=int, default=25, help="at least 2")
     parser.add_argument("--cases", type=int, default=len(CASES), help="the first so many only")
     args = parser.parse_args()
     if args.work:

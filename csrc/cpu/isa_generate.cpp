@@ -249,10 +249,13 @@ struct Rows {
                [&](int64_t b0, int count) { block_of_rows<Cell>(lanes, l, i, width, before, after, b0, count); });
   }
 
+  // To and fro over the blocks, round by round: the weights used last are still in the cache.
   template <class Cell>
-  void layer_blocks(int64_t l, int64_t begin, int64_t end, const T* before, T* after) {
-    for (int64_t i = begin; i < end; i++) {
-      const int64_t width = min64(L, H - i * L);
+  void layer_blocks(int64_t l, int64_t begin, int64_t end, int64_t s) {
+    const T* before = h[s & 1];
+    T* after = h[(s + 1) & 1];
+    for (int64_t k = begin; k < end; k++) {
+      const int64_t i = s & 1 ? begin + end - 1 - k : k, width = min64(L, H - i * L);
       if (width == L)
         rows_of_block<Cell>(Whole{}, l, i, width, before, after);
       else
@@ -278,8 +281,7 @@ struct Rows {
     for (int64_t l = 0; l < a.count; l++)
       if (m.enter()) {
         if (!failed)
-          layer_blocks<Cell>(l, bound(blocks, m.rank(), m.size()), bound(blocks, m.rank() + 1, m.size()), h[s & 1],
-                             h[(s + 1) & 1]);
+          layer_blocks<Cell>(l, bound(blocks, m.rank(), m.size()), bound(blocks, m.rank() + 1, m.size()), s);
         m.leave();
       }
   }
