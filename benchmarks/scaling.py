@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import statistics
 import subprocess
@@ -60,7 +59,7 @@ def work(cell: str, hidden: int, batch: int, steps: int, seconds: float) -> None
                 max(_LEAST, round(batches * seconds / record["seconds"]))
             )
             if first:
-                print(json.dumps(record["tokens_per_s"]), flush=True)
+                print(record["tokens_per_s"], flush=True)
 
 
 class Run:
@@ -83,12 +82,13 @@ class Run:
 
     def rate(self) -> float:
         """Tokens per second of all processes together, in one turn."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         print(file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"{self._process.args}: ended with {self._process.wait()}")
-        return float(json.loads(answer))
+        return float(answer)
 
     def end(self) -> None:
         """Lets the processes end, and waits for them."""
@@ -126,6 +126,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=25, help="at least 2")
     parser.add_argument("--cases", type=int, default=len(CASES), help="the first so many only")
     args = parser.parse_args()
+    if args.rounds < 2:
+        parser.error(f"--rounds: expected at least 2, got {args.rounds}")
     if args.work:
         cell, *sizes = args.work
         work(cell, *map(int, sizes), seconds=args.seconds)

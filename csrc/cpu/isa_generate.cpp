@@ -280,8 +280,7 @@ struct Rows {
     }
     for (int64_t l = 0; l < a.count; l++)
       if (m.enter()) {
-        if (!failed)
-          layer_blocks<Cell>(l, bound(blocks, m.rank(), m.size()), bound(blocks, m.rank() + 1, m.size()), s);
+        if (!failed) layer_blocks<Cell>(l, bound(blocks, m.rank(), m.size()), bound(blocks, m.rank() + 1, m.size()), s);
         m.leave();
       }
   }
