@@ -4,62 +4,22 @@ from __future__ import annotations
 
 import copy
 import json
-import os
-import resource
-import stat
 from dataclasses import asdict, replace
 
 import pytest
 import torch
+from runs import Killed, everything_of, folder_of, killed_at, settings_of
 
 from fusedrnn.train import (
     CheckpointError,
     ResumeError,
     RunExistsError,
     RunFolder,
-    SaveError,
-    Settings,
     checkpoint,
-    files,
     train,
 )
-from fusedrnn.train.metrics import MetricsFile, read_metrics
+from fusedrnn.train.metrics import MetricsFile
 from fusedrnn.train.state import differences
-
-
-class Killed(BaseException):
-    """What a process does not survive, as nothing in the loop may catch it."""
-
-
-def _folder(path, **options):
-    folder = RunFolder(path, **options)
-    if not options:
-        folder.create({})
-    return folder
-
-
-def _settings(**changes):
-    return Settings(**{"epochs": 4, "lr": 0.01, "log_every": 1, "save_every_s": 0.0, **changes})
-
-
-def _lines(path):
-    timed = ("seconds", "numbers_per_s")
-    return [{k: v for k, v in line.items() if k not in timed} for line in read_metrics(path)]
-
-
-def _everything(folder):
-    found = checkpoint.read(folder.checkpoint, "running sums", training=True)
-    tensors = {**found.model, **found.training.tensors}
-    records = [_lines(path) for path in (folder.metrics, folder.steps)]
-    return {name: each.tolist() for name, each in tensors.items()}, records, found.info
-
-
-def _killed_at(update):
-    def die(now):
-        if now.update == update:
-            raise Killed
-
-    return die
 
 
 @pytest.mark.parametrize("save_every_s", [0.0, 1e9])
@@ -67,33 +27,33 @@ def _killed_at(update):
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_killed_run_goes_on_to_the_bit(make_task, tmp_path, moment, save_every_s, optimizer):
     options = {"save_every_s": save_every_s, "optimizer": optimizer}
-    calm, killed = _folder(tmp_path / "calm"), _folder(tmp_path / "killed")
-    train(make_task(dropout=0.3), _settings(**options), calm)
+    calm, killed = folder_of(tmp_path / "calm"), folder_of(tmp_path / "killed")
+    train(make_task(dropout=0.3), settings_of(**options), calm)
     with pytest.raises(Killed):
-        train(make_task(dropout=0.3), _settings(**options), killed, on_step=_killed_at(moment))
-    again = _folder(tmp_path / "killed", resume=True)
-    result = train(make_task(dropout=0.3), _settings(**options), again, resume=True)
-    assert _everything(killed) == _everything(calm)
+        train(make_task(dropout=0.3), settings_of(**options), killed, on_step=killed_at(moment))
+    again = folder_of(tmp_path / "killed", resume=True)
+    result = train(make_task(dropout=0.3), settings_of(**options), again, resume=True)
+    assert everything_of(killed) == everything_of(calm)
     assert [record["epoch"] for record in result.history] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("schedule", ["plateau", "step", "exponential"])
 def test_a_run_may_be_made_longer(make_task, tmp_path, schedule):
     def settings(epochs):
-        return _settings(epochs=epochs, schedule=schedule, lr=0.3, optimizer="sgd")
+        return settings_of(epochs=epochs, schedule=schedule, lr=0.3, optimizer="sgd")
 
-    short, whole = _folder(tmp_path / "short"), _folder(tmp_path / "whole")
+    short, whole = folder_of(tmp_path / "short"), folder_of(tmp_path / "whole")
     train(make_task(), settings(3), short)
     train(make_task(), settings(6), short, resume=True)
     train(make_task(), settings(6), whole)
-    assert _everything(short)[:2] == _everything(whole)[:2]
+    assert everything_of(short)[:2] == everything_of(whole)[:2]
 
 
 def test_a_finished_run_has_nothing_to_go_on_with(make_task, tmp_path):
-    folder = _folder(tmp_path / "run")
-    first = train(make_task(), _settings(), folder)
+    folder = folder_of(tmp_path / "run")
+    first = train(make_task(), settings_of(), folder)
     before = {path.name: path.read_bytes() for path in folder.files if path.exists()}
-    again = train(make_task(), _settings(), folder, resume=True)
+    again = train(make_task(), settings_of(), folder, resume=True)
     assert again.history == first.history
     assert {path.name: path.read_bytes() for path in folder.files if path.exists()} == before
 
@@ -107,8 +67,8 @@ def test_the_best_model_is_kept_apart(make_task, tmp_path):
         return {"valid_loss": losses[len(seen) - 1]}
 
     task.evaluate = evaluate
-    folder = _folder(tmp_path / "run")
-    train(task, _settings(), folder)
+    folder = folder_of(tmp_path / "run")
+    train(task, settings_of(), folder)
     best = checkpoint.read(folder.best, "running sums")
     assert (best.info["epochs"], best.info["valid_loss"]) == (2, 1.0)
     assert all(torch.equal(best.model[name], seen[1][name]) for name in seen[1])
@@ -120,8 +80,8 @@ def test_the_best_model_is_kept_apart(make_task, tmp_path):
 
 @pytest.mark.parametrize("keep", [1, 2, 4])
 def test_the_last_checkpoints_are_kept(make_task, tmp_path, keep):
-    folder = _folder(tmp_path / "run")
-    train(make_task(), _settings(keep=keep), folder)
+    folder = folder_of(tmp_path / "run")
+    train(make_task(), settings_of(keep=keep), folder)
     names = ["checkpoint.safetensors", *(f"checkpoint.{i}.safetensors" for i in range(1, keep))]
     assert sorted(names) == sorted(path.name for path in folder.path.glob("checkpoint*"))
     updates = [
@@ -137,23 +97,23 @@ def test_the_last_checkpoints_are_kept(make_task, tmp_path, keep):
 
 @pytest.mark.parametrize("length", [0, 7, 300, -1])
 def test_a_truncated_checkpoint_falls_back_to_the_one_before(make_task, tmp_path, capsys, length):
-    calm, hurt = _folder(tmp_path / "calm"), _folder(tmp_path / "hurt")
-    train(make_task(), _settings(), calm)
+    calm, hurt = folder_of(tmp_path / "calm"), folder_of(tmp_path / "hurt")
+    train(make_task(), settings_of(), calm)
     with pytest.raises(Killed):
-        train(make_task(), _settings(), hurt, on_step=_killed_at(15))
+        train(make_task(), settings_of(), hurt, on_step=killed_at(15))
     hurt.checkpoint.write_bytes(hurt.checkpoint.read_bytes()[:length])
-    train(make_task(), _settings(), hurt, resume=True)
+    train(make_task(), settings_of(), hurt, resume=True)
     assert "going on from" in capsys.readouterr().err
-    assert _everything(hurt) == _everything(calm)
+    assert everything_of(hurt) == everything_of(calm)
 
 
 def test_nothing_but_truncated_checkpoints(make_task, tmp_path):
-    folder = _folder(tmp_path / "run")
-    train(make_task(), _settings(), folder)
+    folder = folder_of(tmp_path / "run")
+    train(make_task(), settings_of(), folder)
     for path in folder.path.glob("checkpoint*"):
         path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match=r"checkpoint.safetensors: .* truncated or foreign"):
-        train(make_task(), _settings(), folder, resume=True)
+        train(make_task(), settings_of(), folder, resume=True)
 
 
 def test_lines_after_the_checkpoint_and_halves_of_lines_are_cut_off(tmp_path):
@@ -185,18 +145,18 @@ def test_lines_after_the_checkpoint_and_halves_of_lines_are_cut_off(tmp_path):
     ],
 )
 def test_another_run(make_task, tmp_path, task, settings, message):
-    folder = _folder(tmp_path / "run")
-    train(make_task(), _settings(), folder)
+    folder = folder_of(tmp_path / "run")
+    train(make_task(), settings_of(), folder)
     before = {path.name: path.read_bytes() for path in folder.files if path.exists()}
     with pytest.raises(ResumeError, match=message):
-        train(make_task(**task), _settings(**settings), folder, resume=True)
+        train(make_task(**task), settings_of(**settings), folder, resume=True)
     assert {path.name: path.read_bytes() for path in folder.files if path.exists()} == before
 
 
 def test_settings_that_came_later_do_not_part_a_run_from_its_checkpoint():
-    saved = {name: value for name, value in asdict(_settings()).items() if name != "decay"}
-    assert _settings().differences(saved) == []
-    assert _settings(decay=0.9).differences(saved) == ["decay: the run has 0.5, got 0.9"]
+    saved = {name: value for name, value in asdict(settings_of()).items() if name != "decay"}
+    assert settings_of().differences(saved) == []
+    assert settings_of(decay=0.9).differences(saved) == ["decay: the run has 0.5, got 0.9"]
 
 
 def test_differences_name_what_differs():
@@ -211,154 +171,42 @@ def test_differences_name_what_differs():
 
 
 def test_a_checkpoint_that_lacks_a_part_of_the_run(make_task, tmp_path):
-    folder = _folder(tmp_path / "run")
-    train(make_task(), _settings(), folder)
+    folder = folder_of(tmp_path / "run")
+    train(make_task(), settings_of(), folder)
     found = checkpoint.read(folder.checkpoint, "running sums", training=True)
     tensors = {name: t for name, t in found.training.tensors.items() if name != "random.cpu"}
     training = checkpoint.Training(tensors, found.training.state)
     checkpoint.write(folder.checkpoint, replace(found, training=training))
     with pytest.raises(CheckpointError, match=r"expected a whole checkpoint, got.*cpu"):
-        train(make_task(), _settings(), folder, resume=True)
+        train(make_task(), settings_of(), folder, resume=True)
     model = {name: t for name, t in found.model.items() if name != "head.bias"}
     checkpoint.write(folder.checkpoint, replace(found, model=model))
     with pytest.raises(CheckpointError, match=r"expected a whole checkpoint, got.*head.bias"):
-        train(make_task(), _settings(), folder, resume=True)
+        train(make_task(), settings_of(), folder, resume=True)
 
 
 def test_another_model_or_kind(make_task, tmp_path):
-    folder = _folder(tmp_path / "run")
-    train(make_task(), _settings(), folder)
+    folder = folder_of(tmp_path / "run")
+    train(make_task(), settings_of(), folder)
     task = make_task()
     task.describe = lambda: {"hidden": 7}
     with pytest.raises(ResumeError, match="hidden: the run has 6, got 7"):
-        train(task, _settings(), folder, resume=True)
+        train(task, settings_of(), folder, resume=True)
     other = make_task()
     other.kind = "language model"
     with pytest.raises(
         CheckpointError, match=r"of kind 'language model', got one of 'running sums'"
     ):
-        train(other, _settings(), folder, resume=True)
+        train(other, settings_of(), folder, resume=True)
 
 
 def test_the_end_of_a_cosine_cannot_move(make_task, tmp_path):
-    folder = _folder(tmp_path / "run")
-    train(make_task(), _settings(schedule="cosine"), folder)
+    folder = folder_of(tmp_path / "run")
+    train(make_task(), settings_of(schedule="cosine"), folder)
     with pytest.raises(ResumeError, match="epochs: the run has 4, got 5"):
-        train(make_task(), _settings(schedule="cosine", epochs=5), folder, resume=True)
+        train(make_task(), settings_of(schedule="cosine", epochs=5), folder, resume=True)
 
 
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(RunExistsError, match="expected a run to go on with"):
         RunFolder(tmp_path / "none", resume=True)
-
-
-# --- disks that are full -------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_files():
-    """A limit on the size of files: writing more fails as on a full disk. (Bytes.)"""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_disk_that_is_full_for_a_while_loses_nothing(make_task, tmp_path, small_files, capsys):
-    calm, full = _folder(tmp_path / "calm"), _folder(tmp_path / "full")
-    train(make_task(), _settings(), calm)
-
-    def fill(update):
-        if update.update == 10:
-            small_files(len(calm.checkpoint.read_bytes()) - 100)
-        if update.update == 12:
-            small_files(resource.RLIM_INFINITY)
-
-    train(make_task(), _settings(), full, on_step=fill)
-    message = "expected to write the run, got: File too large"
-    assert message in capsys.readouterr().err
-    assert _everything(full) == _everything(calm)
-    assert not list(full.path.glob(".*"))
-
-
-def test_a_disk_that_stays_full_leaves_the_checkpoint_before(make_task, tmp_path, small_files):
-    calm, full = _folder(tmp_path / "calm"), _folder(tmp_path / "full")
-    train(make_task(), _settings(), calm)
-
-    def fill(update):
-        if update.update == 10:
-            small_files(len(calm.checkpoint.read_bytes()) - 100)
-
-    with pytest.raises(
-        SaveError, match=r"File too large; .* holds the run after update 9, epoch 1"
-    ):
-        train(make_task(), _settings(), full, on_step=fill)
-    small_files(resource.RLIM_INFINITY)
-    train(make_task(), _settings(), full, resume=True)
-    assert _everything(full) == _everything(calm)
-
-
-@pytest.mark.parametrize("log_every", [0, 1])
-def test_records_that_cannot_be_written_end_the_run_with_what_is_saved(
-    make_task, tmp_path, small_files, log_every
-):
-    calm, full = _folder(tmp_path / "calm"), _folder(tmp_path / "full")
-    settings = _settings(log_every=log_every)
-    train(make_task(), settings, calm)
-
-    def fill(update):
-        if update.update == 10:
-            small_files(1)
-
-    with pytest.raises(SaveError, match=r"full: .* File too large; .* holds the run after update"):
-        train(make_task(), settings, full, on_step=fill)
-    small_files(resource.RLIM_INFINITY)
-    train(make_task(), settings, full, resume=True)
-    assert _lines(full.metrics) == _lines(calm.metrics)
-
-
-# --- the file ------------------------------------------------------------------------------------
-
-
-def test_the_file_gets_the_usual_permissions(tmp_path):
-    (tmp_path / "usual").touch()
-    files.write_atomically(tmp_path / "file", b"x")
-    usual, got = (stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("usual", "file"))
-    assert got == usual
-
-
-def test_without_hard_links_older_versions_are_copies(tmp_path, monkeypatch):
-    def refuse(*_):
-        raise OSError(95, "Operation not supported")
-
-    monkeypatch.setattr(os, "link", refuse)
-    for data in (b"1", b"2", b"3"):
-        files.write_atomically(tmp_path / "a.b", data, keep=3)
-    assert [files.previous(tmp_path / "a.b", i).read_bytes() for i in range(3)] == [
-        b"3",
-        b"2",
-        b"1",
-    ]
-
-
-@pytest.mark.parametrize("part", [0, 1, 2])
-def test_at_every_moment_the_file_is_whole(tmp_path, monkeypatch, part):
-    """A kill between any two steps of a write leaves a whole file under its own name."""
-    path = tmp_path / "a.b"
-    for data in (b"1", b"2"):
-        files.write_atomically(path, data, keep=3)
-    calls = []
-
-    def count(function):
-        def call(*arguments, **options):
-            calls.append(function)
-            if len(calls) > part:
-                raise Killed
-            return function(*arguments, **options)
-
-        return call
-
-    for owner, name in ((os, "link"), (os, "fsync"), (files.Path, "replace")):
-        monkeypatch.setattr(owner, name, count(getattr(owner, name)))
-    with pytest.raises(Killed):
-        files.write_atomically(path, b"3", keep=3)
-    assert path.read_bytes() == b"2"
