@@ -56,15 +56,19 @@ FUSEDRNN_INLINE void head_block(const Head& a, const double* h, int64_t v, int64
 
 // ---- the rules before the draw
 
-void penalize(const Draw& d) {
+// Whether all scores are still below infinity: a tiny penalty can make them overflow.
+bool penalize(const Draw& d) {
+  bool good = true;
   for (int64_t i = 0; i < d.length; i++) {
     const int64_t token = d.history[i];
     if (d.mark[token]) continue;
     d.mark[token] = true;
     double& x = d.scores[token];
     x = x > 0 ? x / d.sampling.penalty : x * d.sampling.penalty;
+    good = good && x < kInf;
   }
   for (int64_t i = 0; i < d.length; i++) d.mark[d.history[i]] = false;
+  return good;
 }
 
 // Leaves out the tokens that would repeat an n-gram, unless nothing else is left.
@@ -214,7 +218,7 @@ int64_t draw(const Draw& d, double* logprob) {
   const double log_total = __builtin_log(exponentials(x, d.V, most, 1, d.weights)) + most;
   const bool changed = d.banned || s.penalty != 1 || s.ngram > 0;
   for (int64_t v = 0; v < d.V; v++) d.scores[v] = x[v];
-  if (s.penalty != 1) penalize(d);
+  if (s.penalty != 1 && !penalize(d)) return -1;
   for (int64_t v = 0; d.banned && v < d.V; v++) d.scores[v] = d.banned[v] ? -kInf : d.scores[v];
   if (s.ngram > 0) forbid_ngrams(d);
   int64_t token;

@@ -6,19 +6,41 @@ import argparse
 import json
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fusedrnn import lm
-from fusedrnn.commands.flags import add_device_and_seed, command, number, whole
-from fusedrnn.errors import UserError
+from fusedrnn.commands.flags import (
+    FlagError,
+    add_device_and_seed,
+    command,
+    number,
+    refuse,
+    whole,
+)
 from fusedrnn.text.vocab import UNKNOWN_POLICIES
 
-_POSITIVE = number(math.ulp(0.0), math.inf, high_excluded=True)
+_RULES = ("top_k", "top_p", "repetition_penalty", "no_repeat_ngram")
+_FIRST = ("temperature", "seed")  # without a prompt they choose the first token of beams, too
 
 
-class _FlagError(UserError, ValueError):
-    """Flags that cannot be together."""
+def _above_zero(most: float) -> Callable[[str], float]:
+    """The type of a finite number above 0 that is at most ``most``."""
+
+    def convert(value: str) -> float:
+        try:
+            found = float(value)
+        except ValueError:
+            found = math.nan
+        if not (0.0 < found <= most and math.isfinite(found)):
+            upper = "" if most == math.inf else f", at most {most:g}"
+            raise argparse.ArgumentTypeError(
+                f"expected a finite number above 0{upper}, got {value!r}"
+            )
+        return found
+
+    return convert
 
 
 def add(commands: Any) -> None:
@@ -62,14 +84,14 @@ def _add_rules(group: Any) -> None:
     )
     group.add_argument(
         "--top-p",
-        type=number(math.ulp(0.0), 1.0),
+        type=_above_zero(1.0),
         default=1.0,
         metavar="X",
         help="of the fewest likeliest that make up this share",
     )
     group.add_argument(
         "--repetition-penalty",
-        type=_POSITIVE,
+        type=_above_zero(math.inf),
         default=1.0,
         metavar="X",
         help="above 1: tokens that were there already are less likely",
@@ -99,8 +121,9 @@ def _add_rules(group: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     prompts = args.prompt or [""]
+    _refuse_useless(args, prompts)
     if args.stream and (args.beams or args.json or len(prompts) > 1):
-        raise _FlagError("--stream: expected one prompt, without --beams and --json, got more")
+        raise FlagError("--stream: expected one prompt, without --beams and --json, got more")
     checkpoint = lm.load_checkpoint(Path(args.checkpoint), args.device)
     model = (checkpoint.model, checkpoint.tokenizer, checkpoint.vocab)
     if args.score is not None:
@@ -120,6 +143,18 @@ def run(args: argparse.Namespace) -> int:
         else:
             print(text if i == 0 else f"---\n{text}")
     return 0
+
+
+def _refuse_useless(args: argparse.Namespace, prompts: list[str]) -> None:
+    """FlagError for a flag that would do nothing beside the others."""
+    if args.score is not None:
+        drawing = ("prompt", "length", "stop", "stream", "beams", "length_penalty")
+        refuse(args, (*drawing, *_RULES, *_FIRST), "expected it without --score, got both")
+    if args.beams:
+        useless = (*_RULES, *_FIRST) if all(prompts) else _RULES
+        refuse(args, useless, "expected it without --beams, got both")
+    else:
+        refuse(args, ["length_penalty"], "expected it with --beams, got none")
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

@@ -76,21 +76,28 @@ def sample_texts(
         stop: a continuation ends before the first of these strings that it comes to.
         unknown: what becomes of tokens of a prompt outside the vocabulary: ``"error"`` names them,
             ``"unk"`` has the model read ``<unk>``, ``"skip"`` leaves them out.
-        beams: 1 or more: `beam_search` of this width in place of draws. A ``stop`` string that is
-            one token ends a hypothesis there; the best one is returned.
-        length_penalty: see `beam_search`.
+        beams: 1 or more: `beam_search` of this width in place of draws. Each ``stop`` string that is
+            the text of one token ends a hypothesis there; the best one is returned. The rules of
+            draws stay at their defaults; without a prompt ``temperature`` and ``seed`` still choose
+            the first token.
+        length_penalty: see `beam_search`; for ``beams`` alone.
         native: see `generate`.
 
     Raises:
         UnknownTokenError: a prompt with tokens that the training text did not have, naming them.
-        TextError: see `generate`.
+        TextError: see `generate`; rules of draws together with ``beams``.
     """
     rules = Sampling(temperature, top_k, top_p, repetition_penalty, no_repeat_ngram, _UNKNOWN)
+    if beams:
+        _check_beams(rules, seed, prompts)
+    elif length_penalty:
+        raise TextError(f"length_penalty: expected beams with it, got {length_penalty} alone")
     generator = torch.Generator().manual_seed(seed)
     rows = _begin(tokenizer, vocab, prompts, length, rules, generator, stop, unknown)
     if beams:
+        ends = _ends(tokenizer, vocab, stop)
         for row in rows:
-            _search(model, vocab, row, beams, length_penalty, stop)
+            _search(model, row, beams, length_penalty, ends)
     else:
         for _ in _grow(model, rows, rules, generator, native):
             pass
@@ -227,24 +234,40 @@ def _grow(
             return
 
 
+def _check_beams(rules: Sampling, seed: int, prompts: Sequence[str]) -> None:
+    """TextError for rules of draws, as beam search draws nothing but first tokens."""
+    asked = vars(rules) | {"seed": seed}
+    defaults = vars(Sampling(banned=_UNKNOWN)) | {"seed": 0}
+    useful = () if all(prompts) else ("temperature", "seed")
+    useless = [
+        f"{name}={value}"
+        for name, value in asked.items()
+        if value != defaults[name] and name not in useful
+    ]
+    if useless:
+        raise TextError(f"beams: expected no rules of draws beside it, got {', '.join(useless)}")
+
+
+def _ends(tokenizer: Tokenizer, vocab: Vocab, stop: Sequence[str]) -> list[int]:
+    """The tokens whose text is a stop string; a vocabulary may spell a token otherwise."""
+    if not stop:
+        return []
+    strings = set(stop)
+    return [index for index, token in enumerate(vocab) if tokenizer.join([token]) in strings]
+
+
 def _search(
-    model: nn.Module,
-    vocab: Vocab,
-    row: _Row,
-    beams: int,
-    length_penalty: float,
-    stop: Sequence[str],
+    model: nn.Module, row: _Row, beams: int, length_penalty: float, ends: Sequence[int]
 ) -> None:
     if not row.left:
         return
-    end = next((vocab.index(string) for string in stop if string in vocab), None)
     best = beam_search(
         model,
         torch.tensor(row.ids),
         row.left,
         beams=beams,
         length_penalty=length_penalty,
-        end=end,
+        end=ends,
         banned=_UNKNOWN,
     )[0]
     row.add(best.tokens.tolist())

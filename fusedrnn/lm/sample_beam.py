@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +36,7 @@ def beam_search(
     *,
     beams: int = 5,
     length_penalty: float = 0.0,
-    end: int | None = None,
+    end: int | Sequence[int] | None = None,
     banned: tuple[int, ...] = (),
 ) -> list[Hypothesis]:
     """The best continuations that a beam finds, best first.
@@ -54,7 +55,7 @@ def beam_search(
         length_penalty: the exponent of Wu et al. 2016, arXiv:1609.08144, equation 14 (without
             coverage); 0 ranks by probability alone, which favours short continuations where there
             is an ``end``; larger values favour long ones.
-        end: the token that ends a continuation, if any.
+        end: the token that ends a continuation, or several each of which does, if any.
         banned: indices that are never taken; the others keep their log-probabilities.
 
     Raises:
@@ -69,7 +70,8 @@ def beam_search(
     training = model.training
     model.eval()
     try:
-        search = _Search(model, beams, length_penalty, end, banned)
+        ends = () if end is None else (end,) if isinstance(end, int) else tuple(end)
+        search = _Search(model, beams, length_penalty, ends, banned)
         return search.run(prompt, length)
     finally:
         model.train(training)
@@ -84,11 +86,12 @@ class _Search:
         model: nn.Module,
         beams: int,
         length_penalty: float,
-        end: int | None,
+        ends: tuple[int, ...],
         banned: tuple[int, ...],
     ) -> None:
         self._reader = Reader(model)
-        self._beams, self._alpha, self._end, self._banned = beams, length_penalty, end, banned
+        self._beams, self._alpha, self._banned = beams, length_penalty, banned
+        self._ends = torch.tensor(ends, dtype=torch.int64)
         self._tokens = torch.empty(1, 0, dtype=torch.int64)
         self._logprobs = torch.zeros(1, dtype=torch.float64)
         self._done: list[Hypothesis] = []
@@ -120,7 +123,7 @@ class _Search:
         logprobs, places = best.values[:count], best.indices[:count]
         parents, last = places // step.shape[1], places % step.shape[1]
         tokens = torch.cat([self._tokens[parents], last.unsqueeze(1)], 1)
-        on = torch.ones(count, dtype=torch.bool) if self._end is None else last != self._end
+        on = ~torch.isin(last, self._ends)
         for row, logprob in zip(tokens[~on], logprobs[~on].tolist(), strict=True):
             self._done.append(self._hypothesis(row, logprob))
         self._tokens, self._logprobs = tokens[on], logprobs[on]

@@ -132,7 +132,8 @@ def draw(
         int64 ``[B]``, and the log-probability of each under the logits alone, float64 ``[B]``.
 
     Raises:
-        TextError: logits that are NaN or infinite, or that leave nothing to draw.
+        TextError: logits that are NaN or infinite, from the model or by a tiny penalty, or that
+            leave nothing to draw.
     """
     logits = round_logits(logits)
     if not bool((logits < math.inf).all()) or bool((logits.amax(-1) == -math.inf).any()):
@@ -167,6 +168,8 @@ def _ruled(logits: Tensor, sampling: Sampling, history: list[Tensor]) -> Tensor:
                 before / sampling.repetition_penalty,
                 before * sampling.repetition_penalty,
             )
+        if not bool((scores < math.inf).all()):  # divided by a tiny penalty
+            raise not_finite()
     if sampling.banned:
         scores[:, list(sampling.banned)] = -math.inf
     if sampling.no_repeat_ngram:

@@ -133,6 +133,19 @@ def test_a_model_that_diverged(value):
         generate(Fixed([0.0, value]), torch.tensor([0]), 1)
 
 
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_penalty_that_makes_a_score_infinite(native, temperature):
+    model = _model("gru", 6)
+    with torch.no_grad():
+        model.head.bias.fill_(1e9)
+    options = {"native": native, "temperature": temperature}
+    prompt = torch.arange(6)
+    with pytest.raises(TextError, match="logits: expected finite numbers"):
+        generate(model, prompt, 4, repetition_penalty=1e-300, **options)
+    assert len(generate(model, prompt, 4, repetition_penalty=1e-290, **options)) == 4
+
+
 def test_what_the_model_returns_is_not_written_to():
     model = Fixed([1.0, 2.0]).double()
     generate(model, torch.tensor([0]), 2, banned=1)

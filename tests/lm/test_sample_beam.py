@@ -30,7 +30,8 @@ def all_continuations(model, vocab, length, end, alpha):
     """Every continuation that may be returned, best first: (score, tokens)."""
     found = {}
     for tokens in itertools.product(range(vocab), repeat=length):
-        cut = tokens[: tokens.index(end) + 1] if end in tokens else tokens
+        ends = [place for place, token in enumerate(tokens) if token in end]
+        cut = tokens[: ends[0] + 1] if ends else tokens
         if cut not in found:
             found[cut] = logprob(model, cut) / ((5 + len(cut)) / 6) ** alpha
     return sorted(((value, tokens) for tokens, value in found.items()), reverse=True)
@@ -38,11 +39,12 @@ def all_continuations(model, vocab, length, end, alpha):
 
 @pytest.mark.parametrize("cell", ["elman", "gru", "lstm"])
 @pytest.mark.parametrize(("vocab", "length"), [(3, 4), (5, 3)])
-@pytest.mark.parametrize("end", [None, 1])
+@pytest.mark.parametrize("end", [None, 1, (2, 0), ()])
 @pytest.mark.parametrize("alpha", [0.0, 1.0])
 def test_a_wide_beam_is_brute_force(cell, vocab, length, end, alpha):
     model = model_of(vocab, cell)
-    expected = all_continuations(model, vocab, length, end, alpha)
+    ends = () if end is None else (end,) if end == 1 else end
+    expected = all_continuations(model, vocab, length, ends, alpha)
     got = beam_search(model, PROMPT, length, beams=vocab**length, length_penalty=alpha, end=end)
     assert [tuple(each.tokens.tolist()) for each in got] == [tokens for _, tokens in expected]
     for each, (value, tokens) in zip(got, expected, strict=True):

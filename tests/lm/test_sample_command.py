@@ -128,6 +128,81 @@ def test_streams_show_one_drawn_text(chars, capsys, flags):
 
 
 @pytest.mark.parametrize(
+    "flags",
+    [
+        "--temperature 0.5",
+        "--top-k 3",
+        "--top-p 0.4",
+        "--repetition-penalty 3",
+        "--no-repeat-ngram 1",
+        "--seed 7",
+    ],
+)
+def test_beams_refuse_the_rules_of_draws(chars, capsys, flags):
+    flag = flags.split()[0]
+    arguments = ("sample", ".", "--prompt", "the ", "--beams", 2, *flags.split())
+    expected = f"fusedrnn sample: error: {flag}: expected it without --beams, got both\n"
+    assert run(capsys, *arguments, code=1) == expected
+
+
+def test_beams_without_a_prompt_have_a_drawn_first_token(chars, capsys):
+    flags = ("--length", 9, "--beams", 2, "--seed", 7, "--temperature", 0.5)
+    text = run(capsys, "sample", ".", *flags).removesuffix("\n")
+    assert text == library(chars, "", 9, beams=2, seed=7, temperature=0.5)
+
+
+def test_a_length_penalty_is_for_beams(chars, capsys):
+    error = run(capsys, "sample", ".", "--length-penalty", 1, code=1)
+    assert error.endswith("error: --length-penalty: expected it with --beams, got none\n")
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--prompt t",
+        "--length 9",
+        "--stop e",
+        "--stream",
+        "--temperature 0.5",
+        "--top-k 3",
+        "--top-p 0.4",
+        "--repetition-penalty 3",
+        "--no-repeat-ngram 1",
+        "--beams 2",
+        "--length-penalty 1",
+        "--seed 7",
+    ],
+)
+def test_a_score_refuses_what_is_for_drawing(chars, capsys, flags):
+    flag = flags.split()[0]
+    error = run(capsys, "sample", ".", "--score", "the time", *flags.split(), code=1)
+    assert error == f"fusedrnn sample: error: {flag}: expected it without --score, got both\n"
+
+
+def test_a_score_takes_unknown_characters_by_the_policy(chars, capsys):
+    arguments = ("sample", ".", "--score", "t!h", "--device", "cpu", "--json")
+    assert json.loads(run(capsys, *arguments, "--unknown", "skip"))["tokens"] == ["t", "h"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("--top-p 0", "above 0, at most 1, got '0'"),
+        ("--top-p 1.5", "above 0, at most 1, got '1.5'"),
+        ("--top-p x", "above 0, at most 1, got 'x'"),
+        ("--repetition-penalty 0", "above 0, got '0'"),
+        ("--repetition-penalty inf", "above 0, got 'inf'"),
+        ("--repetition-penalty nan", "above 0, got 'nan'"),
+    ],
+)
+def test_numbers_that_must_be_above_zero(chars, capsys, flags, expected):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["sample", ".", *flags.split()])
+    message = f"argument {flags.split()[0]}: expected a finite number {expected}\n"
+    assert capsys.readouterr().err.endswith(message)
+
+
+@pytest.mark.parametrize(
     "flags", ["--top-k -1", "--top-p 0", "--top-p 1.5", "--repetition-penalty 0", "--unknown x"]
 )
 def test_flags_that_cannot_be(chars, capsys, flags):

@@ -70,6 +70,17 @@ def test_the_penalty_lowers_what_was_seen():
     assert got == pytest.approx(dict(enumerate(by_hand)), abs=0.01)
 
 
+def test_a_penalty_that_makes_a_score_infinite_is_an_error():
+    for temperature in (0.0, 1.0):
+        rules = Sampling(temperature, repetition_penalty=1e-300)
+        with pytest.raises(TextError, match="logits: expected finite numbers"):
+            drawn([1e9, 0.0], rules, history=[0])
+        assert drawn([1e9, -5.0], rules, history=[1]) == {0: 1.0}
+        # downwards it is a token that cannot come
+        away = Sampling(temperature, repetition_penalty=1e300)
+        assert drawn([-1e9, -2e9], away, history=[0]) == {1: 1.0}
+
+
 @pytest.mark.parametrize(
     ("n", "history", "out"),
     [
