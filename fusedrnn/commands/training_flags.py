@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -13,13 +14,13 @@ from fusedrnn.errors import UserError
 from fusedrnn.train import distributed
 from fusedrnn.train.about import about
 from fusedrnn.train.folder import RunFolder
-from fusedrnn.train.loop import train
+from fusedrnn.train.loop import alone_in, finish
 from fusedrnn.train.optim import LEARNING_RATES, OPTIMIZERS, learning_rate
 from fusedrnn.train.plot import PlotUnavailableError, plot_curves
 from fusedrnn.train.progress import Progress
 from fusedrnn.train.settings import SCHEDULES, Settings
 from fusedrnn.train.task import Task
-from fusedrnn.train.trainer import Result
+from fusedrnn.train.trainer import Result, Trainer
 
 _NOT_FLAGS = ("run", "command", "words")
 _FINITE = number(0.0, math.inf, high_excluded=True)
@@ -224,8 +225,11 @@ def run_training(
     folder = folder or run_folder(args, name)
     if first and not args.resume:
         folder.create({**_config(args, settings), "about": about(task, floors, held_out)})
-    with Progress(task, settings, quiet=not first) as progress:
-        result = train(task, settings, folder, resume=args.resume, on_step=progress.step)
+    with Progress(task, settings, quiet=not first) as progress, alone_in(folder):
+        trainer = Trainer(task, settings, folder, resume=args.resume, on_step=progress.step)
+        if first and args.resume:  # not before the run is known to go on
+            _rewrite_config(folder, args, settings)
+        result = finish(trainer)
     if not first:
         return result
     if result.interrupted:
@@ -243,15 +247,24 @@ def _config(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     return {**values, "lr": settings.lr, "device": str(args.device)}
 
 
+def _rewrite_config(folder: RunFolder, args: argparse.Namespace, settings: Settings) -> None:
+    """What a run that goes on may have changed: its flags, and the command that makes it again."""
+    before = json.loads(folder.config.read_text(encoding="utf-8"))
+    words = [word for word in args.words if word != "--resume"]
+    now = {**before.get("about", {}), "command": shlex.join(["fusedrnn", *words])}
+    folder.write_config({**before, **_config(args, settings), "resume": False, "about": now})
+
+
 def _again(args: argparse.Namespace, folder: RunFolder) -> str:
     """The command that goes on with the run."""
     words = [word for word in args.words if word not in ("--overwrite", "--resume")]
-    if args.out is None:
-        words += ["--out", str(folder.path)]
+    flags = ["--resume"] if args.out is not None else ["--out", str(folder.path), "--resume"]
+    end = words.index("--") if "--" in words else len(words)  # after it nothing is a flag
+    words[end:end] = flags
     start = ["fusedrnn"]
     if distributed.world() > 1:
         start = ["torchrun", "--nproc-per-node", str(distributed.world()), "-m", "fusedrnn"]
-    return shlex.join([*start, *words, "--resume"])
+    return shlex.join([*start, *words])
 
 
 def _plot(

@@ -40,6 +40,14 @@ def previous(path: Path, back: int) -> Path:
     return path.with_name(f"{path.stem}.{back}{path.suffix}") if back else path
 
 
+def versions(path: Path) -> list[Path]:
+    """The versions of ``path`` that are there, the newest first, also where that one is missing."""
+    older = path.parent.glob(f"{path.stem}.[0-9]*{path.suffix}")
+    numbers = (file.name[len(path.stem) + 1 : -len(path.suffix)] for file in older)
+    backs = sorted(int(number) for number in numbers if number.isdecimal())
+    return [path] * path.exists() + [previous(path, back) for back in backs]
+
+
 def remove_leftovers(path: Path) -> None:
     """Removes what writers of ``path`` that were killed have left beside it."""
     for file in path.parent.glob(f".{path.name}.*.tmp"):

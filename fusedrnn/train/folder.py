@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fusedrnn.errors import UserError
 from fusedrnn.train.checkpoint import FILE_NAME
-from fusedrnn.train.files import remove_leftovers
+from fusedrnn.train.files import remove_leftovers, write_atomically
+
+try:
+    import fcntl
+except ImportError:  # a system without locks of this kind
+    fcntl = None  # type: ignore[assignment]
 
 
 class RunExistsError(UserError, RuntimeError):
@@ -65,14 +72,18 @@ class RunFolder:
         self.loss_plot = self.path / "loss.png"
         self.report = self.path / "report.html"
         self.results = tuple(self.path / name for name in results)
+        self._overwrite, self._resume = overwrite, resume
         if self.path.exists() and not self.path.is_dir():
             raise RunExistsError(f"{self.path}: expected a folder for the run, got a file")
-        held = [file.name for file in self.files if file.exists()]
         if resume and not self.config.exists():
             raise RunExistsError(
                 f"{self.path}: expected a run to go on with, got no config.json in it"
             )
-        if held and not overwrite and not resume:
+        self._expect_room()
+
+    def _expect_room(self) -> None:
+        held = [file.name for file in self.files if file.exists()]
+        if held and not self._overwrite and not self._resume:
             raise RunExistsError(
                 f"{self.path}: expected a folder without a run, got one with {', '.join(held)}; "
                 "name another with --out, go on with this run with --resume or replace it with "
@@ -98,13 +109,45 @@ class RunFolder:
             *self.results,
         )
 
-    def create(self, config: Mapping[str, Any]) -> None:
-        """Makes the folder, removes the files of a run to be overwritten, writes the settings."""
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Within it no other process trains into the folder or replaces its run.
+
+        Makes the folder. Raises RunExistsError where another process has it.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        for file in self.files:
-            if file.is_dir():
-                shutil.rmtree(file)
-            else:
-                file.unlink(missing_ok=True)
-        remove_leftovers(self.checkpoint)
-        self.config.write_text(json.dumps(dict(config), indent=2) + "\n", encoding="utf-8")
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            if fcntl is not None:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise RunExistsError(
+                        f"{self.path}: expected a folder that nobody else trains into, got one where "
+                        "another process does"
+                    ) from None
+                except OSError:
+                    pass  # a file system without locks
+            yield
+        finally:
+            os.close(handle)
+
+    def create(self, config: Mapping[str, Any]) -> None:
+        """Makes the folder, removes the files of a run to be overwritten, writes the settings.
+
+        Raises RunExistsError where another process trains into it, or has made a run of it since.
+        """
+        with self.claimed():
+            self._expect_room()
+            for file in self.files:
+                if file.is_dir():
+                    shutil.rmtree(file)
+                else:
+                    file.unlink(missing_ok=True)
+            remove_leftovers(self.checkpoint)
+            self.write_config(config)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Writes the settings in place of those that are there."""
+        text = json.dumps(dict(config), indent=2) + "\n"
+        write_atomically(self.config, text.encode("utf-8"))

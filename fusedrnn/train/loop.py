@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
+from fusedrnn.train import distributed
 from fusedrnn.train.folder import RunFolder
 from fusedrnn.train.settings import Settings
 from fusedrnn.train.task import Task
@@ -37,9 +39,21 @@ def train(
         DivergedError: a loss or a gradient that is not finite; no parameter has seen it on the CPU.
         ResumeError, CheckpointError: a run that cannot go on.
         SaveError: a checkpoint at the end, or the metrics, cannot be written.
+        RunExistsError: another process trains into ``folder``.
         UserError: a task or a batch that several processes cannot share.
     """
-    trainer = Trainer(task, settings, folder, resume=resume, on_step=on_step)
+    with alone_in(folder):
+        trainer = Trainer(task, settings, folder, resume=resume, on_step=on_step)
+        return finish(trainer, on_epoch)
+
+
+def alone_in(folder: RunFolder | None) -> contextlib.AbstractContextManager[None]:
+    """Within it no process but those of this run trains into ``folder``."""
+    return contextlib.nullcontext() if folder is None or distributed.rank() else folder.claimed()
+
+
+def finish(trainer: Trainer, on_epoch: OnEpoch | None = None) -> Result:
+    """Trains to the end, or until Ctrl-C or SIGTERM."""
     with trainer.interrupts.watched():
         for record in trainer.epochs():
             if on_epoch is not None:

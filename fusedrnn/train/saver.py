@@ -15,7 +15,7 @@ from torch import Tensor
 from fusedrnn.errors import UserError
 from fusedrnn.train import checkpoint, distributed
 from fusedrnn.train.checkpoint import Checkpoint, CheckpointError, Training
-from fusedrnn.train.files import previous, remove_leftovers
+from fusedrnn.train.files import remove_leftovers, versions
 from fusedrnn.train.folder import RunFolder
 from fusedrnn.train.settings import Settings
 from fusedrnn.train.state import differences
@@ -145,17 +145,18 @@ def load(task: Task, settings: Settings, folder: RunFolder) -> Checkpoint | None
 
 def _newest(path: Path, kind: str) -> Checkpoint | None:
     first: CheckpointError | None = None
-    back = 0
-    while previous(path, back).exists():
+    there = versions(path)
+    if there and there[0] != path:
+        first = CheckpointError(f"{path}: expected the newest checkpoint, got none")
+    for file in there:
         try:
-            found = checkpoint.read(previous(path, back), kind, training=True)
+            found = checkpoint.read(file, kind, training=True)
         except CheckpointError as error:
             first = first or error
         else:
             if first is not None:
-                print(f"{first}; going on from {previous(path, back)}", file=sys.stderr)
+                print(f"{first}; going on from {file}", file=sys.stderr)
             return found
-        back += 1
     if first is not None:
         raise first
     return None

@@ -4,8 +4,8 @@
 ``step``        times ``decay`` after epoch number ``decay_after``, and again every ``decay_every``
                 epochs. With decay 0.5, after 4, every 1, the halving of Zaremba et al. 2014.
 ``exponential`` times ``decay`` over each epoch, a little with every update.
-``cosine``      half a cosine from the learning rate down to ``min_lr`` at the last update
-                (Loshchilov and Hutter 2017, without restarts).
+``cosine``      half a cosine from the learning rate down, to be at ``min_lr`` one update after the
+                last (Loshchilov and Hutter 2017, without restarts).
 ``plateau``     times ``decay`` whenever the loss has not improved for more than ``plateau`` epochs.
 
 Each rises from 0 over the first ``warmup`` updates, and none goes below ``min_lr``.
@@ -26,9 +26,13 @@ class Schedule:
     Args:
         lr: where it starts.
         task: asked for the number of its batches, which the cosine needs.
+
+    Raises:
+        SettingsError: a ``min_lr`` above ``lr``.
     """
 
     def __init__(self, settings: Settings, lr: float, task: Task) -> None:
+        settings.check_start(lr)
         self._settings, self._lr = settings, lr
         self._last = 1
         if settings.schedule == "cosine":

@@ -93,6 +93,16 @@ class Settings:
             if value is not None and not (math.isfinite(value) and value >= 0.0):
                 raise SettingsError(f"{name}: expected a finite number >= 0, got {value!r}")
 
+        if self.lr is not None:
+            self.check_start(self.lr)
+
+    def check_start(self, lr: float) -> None:
+        """Raises SettingsError where a schedule that begins at ``lr`` would have to rise."""
+        if self.min_lr > lr:
+            raise SettingsError(
+                f"min_lr: expected at most the learning rate, {lr:g}, got {self.min_lr:g}"
+            )
+
     def differences(self, saved: dict[str, Any]) -> list[str]:
         """What a run with the settings ``saved`` cannot take over from these, one line each."""
         free = _FREE[1:] if self.schedule == "cosine" else _FREE  # which ends with the last epoch

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from runs import Killed, everything_of, folder_of, killed_at, settings_of
+from runs import Killed, everything_of, folder_of, killed_at, lines_of, settings_of
 
 from fusedrnn.train import (
     CheckpointError,
@@ -104,6 +104,21 @@ def test_a_truncated_checkpoint_falls_back_to_the_one_before(make_task, tmp_path
     hurt.checkpoint.write_bytes(hurt.checkpoint.read_bytes()[:length])
     train(make_task(), settings_of(), hurt, resume=True)
     assert "going on from" in capsys.readouterr().err
+    assert everything_of(hurt) == everything_of(calm)
+
+
+def test_a_missing_checkpoint_falls_back_to_the_one_before(make_task, tmp_path, capsys):
+    calm, hurt = folder_of(tmp_path / "calm"), folder_of(tmp_path / "hurt")
+    train(make_task(), settings_of(keep=3), calm)
+    with pytest.raises(Killed):
+        train(make_task(), settings_of(keep=3), hurt, on_step=killed_at(15))
+    hurt.checkpoint.unlink()
+    (hurt.path / "checkpoint.1.safetensors").unlink()
+    train(make_task(), settings_of(keep=3), hurt, resume=True)
+    error = capsys.readouterr().err
+    assert "checkpoint.safetensors: expected the newest checkpoint, got none" in error
+    assert "going on from" in error
+    assert "checkpoint.2.safetensors" in error
     assert everything_of(hurt) == everything_of(calm)
 
 
@@ -205,6 +220,32 @@ def test_the_end_of_a_cosine_cannot_move(make_task, tmp_path):
     train(make_task(), settings_of(schedule="cosine"), folder)
     with pytest.raises(ResumeError, match="epochs: the run has 4, got 5"):
         train(make_task(), settings_of(schedule="cosine", epochs=5), folder, resume=True)
+
+
+def test_a_folder_that_another_run_is_using(make_task, tmp_path):
+    folder = folder_of(tmp_path / "run")
+    message = "expected a folder that nobody else trains into"
+
+    def meddle(update):
+        if update.update == 10:
+            before = {file.name: file.read_bytes() for file in folder.path.iterdir()}
+            with pytest.raises(RunExistsError, match=message):
+                train(make_task(), settings_of(), RunFolder(folder.path, resume=True), resume=True)
+            with pytest.raises(RunExistsError, match=message):
+                RunFolder(folder.path, overwrite=True).create({})
+            assert before == {file.name: file.read_bytes() for file in folder.path.iterdir()}
+
+    train(make_task(), settings_of(), folder, on_step=meddle)
+    train(make_task(), settings_of(epochs=5), RunFolder(folder.path, resume=True), resume=True)
+    assert [line["epoch"] for line in lines_of(folder.metrics)] == [1, 2, 3, 4, 5]
+
+
+def test_of_two_who_begin_one_run_the_second_is_refused(tmp_path):
+    first, second = (RunFolder(tmp_path / "run") for _ in range(2))
+    first.create({"by": "first"})
+    with pytest.raises(RunExistsError, match=r"got one with config.json"):
+        second.create({"by": "second"})
+    assert json.loads(first.config.read_text()) == {"by": "first"}
 
 
 def test_a_folder_without_a_run(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 
 from fusedrnn.train import Settings
 from fusedrnn.train.schedule import Schedule
+from fusedrnn.train.settings import SettingsError
 
 
 def _rates(make_task, *, epochs=6, losses=None, lr=2.0, **options):
@@ -47,6 +48,14 @@ def test_step(make_task, options, factors):
 def test_exponential(make_task):
     rates = _rates(make_task, schedule="exponential", decay=0.5)
     assert rates == pytest.approx([2.0 * 0.5 ** (update / 6) for update in range(36)])
+
+
+def test_no_rate_below_which_nothing_may_go_is_above_where_it_starts(make_task):
+    with pytest.raises(SettingsError, match=r"at most the learning rate, 0\.1, got 0\.2"):
+        Settings(epochs=1, lr=0.1, min_lr=0.2)
+    with pytest.raises(SettingsError, match=r"at most the learning rate, 0\.1, got 0\.2"):
+        Schedule(Settings(epochs=1, min_lr=0.2), 0.1, make_task())
+    assert Settings(epochs=1, lr=0.1, min_lr=0.1).min_lr == 0.1
 
 
 @pytest.mark.parametrize("accumulate", [1, 2, 4])
