@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fusedrnn import text
-from fusedrnn.commands.flags import number, whole
+from fusedrnn.commands.flags import number, refuse, whole
 from fusedrnn.text.bpe import DEFAULT_SIZE
 from fusedrnn.text.decode import ENCODING_ERRORS
 from fusedrnn.text.tokenize import FILTERS, TOKENIZERS, Tokenizer
@@ -16,6 +17,10 @@ from fusedrnn.text.vocab import UNKNOWN_POLICIES
 
 TEXTS = f"files (also .gz and .zst), patterns, - for standard input, or {', '.join(text.CORPORA)}"
 SEPARATOR = "token that begins a document: the state is reset where it is read"
+_OF_A_VOCABULARY = (
+    "tokens", "filter", "line_end", "bpe_size", "bpe_file", "encoding", "encoding_errors",
+    "max_tokens", "min_freq", "max_vocab", "special", "valid_fraction", "valid", "text",
+)  # fmt: skip
 PYTHON_DOCS = "pydoc_data.topics, which comes with Python"
 
 
@@ -107,7 +112,12 @@ def add_reading(group: Any) -> None:
 
 
 def tokenizer(args: argparse.Namespace) -> Tokenizer:
-    """The tokenizer that the flags ask for. Raises TextError for flags that do not go together."""
+    """The tokenizer that the flags ask for. Raises TextError or FlagError for flags that do not go
+    together."""
+    if args.tokens != "bpe":
+        refuse(args, ["bpe_size"], f"expected --tokens bpe, got {args.tokens}")
+    if args.bpe_file:
+        refuse(args, ["bpe_size"], "expected no --bpe-file, whose tokenizer has its size")
     for flag, value, tokens in (
         ("--line-end", args.line_end, "word"),
         ("--bpe-file", args.bpe_file, "bpe"),
@@ -128,7 +138,9 @@ def build(args: argparse.Namespace) -> text.Corpus:
 
     Raises:
         TextError, OSError: see `fusedrnn.text.load_corpus`.
+        FlagError: flags that would do nothing.
     """
+    _refuse_useless(args)
     shape = {
         "max_tokens": args.max_tokens,
         "valid_fraction": 0.0 if args.valid else args.valid_fraction,
@@ -151,6 +163,14 @@ def build(args: argparse.Namespace) -> text.Corpus:
     return corpus.with_valid(held_out)
 
 
+def _refuse_useless(args: argparse.Namespace) -> None:
+    if args.tokens in ("byte", "bpe"):
+        why = f"expected --tokens char or word, got {args.tokens}, which decides the vocabulary"
+        refuse(args, ["min_freq", "max_vocab"], why)
+    if args.valid:
+        refuse(args, ["valid_fraction"], "expected no --valid, which is all that is held out")
+
+
 def encode(args: argparse.Namespace, tokenizer: Tokenizer, vocab: text.Vocab) -> text.EncodedText:
     """The texts of ``args.text`` in a vocabulary that is given, such as a checkpoint's; the flags
     are those of `add_reading`."""
@@ -162,6 +182,21 @@ def encode(args: argparse.Namespace, tokenizer: Tokenizer, vocab: text.Vocab) ->
         encoding=args.encoding,
         encoding_errors=args.encoding_errors,
     )
+
+
+def differing(args: argparse.Namespace, saved: Mapping[str, Any]) -> list[str]:
+    """The flags that shape a vocabulary and are not as in the settings of a run that was saved, each
+    with what was expected and got; the texts, which may go by several names, last."""
+    names = [name for name in _OF_A_VOCABULARY if name in saved]
+    return [
+        f"{_called(name)} expected {saved[name]!r}, got {getattr(args, name)!r}"
+        for name in names
+        if saved[name] != getattr(args, name)
+    ]
+
+
+def _called(name: str) -> str:
+    return "TEXT" if name == "text" else f"--{name.replace('_', '-')}"
 
 
 def separator(args: argparse.Namespace, vocab: text.Vocab) -> int | None:

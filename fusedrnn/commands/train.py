@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from fusedrnn.lm.presets import PRESETS
 from fusedrnn.lm.task import LanguageModelTask
 from fusedrnn.lm.truncation import TRUNCATIONS
 from fusedrnn.text.batches import ORDERS
+from fusedrnn.text.cache import read_json
 from fusedrnn.train import Result, RunFolder, distributed
 
 
@@ -141,17 +143,18 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     folder = training_flags.run_folder(args, f"{text_flags.name(args)}-{args.cell}")
     corpus = text_flags.build(args)
+    _check_drawable(corpus.vocab)
     if args.resume:
-        _check_vocabulary(folder, corpus)
+        _check_vocabulary(args, folder, corpus)
     task = _make_task(args, corpus)
     if distributed.rank() == 0:
         parameters = sum(parameter.numel() for parameter in task.model.parameters())
         print(text_flags.describe(args, corpus))
         print(f"model: {_describe(args)}, {parameters:,} parameters")
         print(f"run: {folder.path}", flush=True)
-    floors = {}
-    if distributed.rank() == 0:  # in nats per token
-        floors = lm.floors(corpus.train, corpus.valid, len(corpus.vocab))
+        if len(corpus.valid) == 1:
+            print("no held-out loss: expected at least 2 tokens held out, got 1", file=sys.stderr)
+    floors = _floors(corpus) if distributed.rank() == 0 else {}
     title = f"{_describe(args)}, {args.optimizer}, {args.order}"
     result = training_flags.run_training(
         task,
@@ -159,15 +162,33 @@ def _run(args: argparse.Namespace) -> int:
         title,
         folder=folder,
         floors={name: lm.perplexity(loss) for name, loss in floors.items()},
-        held_out=vars(corpus.judged),
+        held_out=vars(corpus.judged.kept),
     )
     if distributed.rank() == 0:
         _report(args, corpus, task, folder, result, floors)
     return 130 if result.interrupted else 0
 
 
-def _check_vocabulary(folder: RunFolder, corpus: text.Corpus) -> None:
-    """MismatchError, which names the entries, where the run to go on with has another vocabulary."""
+def _check_drawable(vocab: text.Vocab) -> None:
+    """TextError for a vocabulary of which no text could be drawn after the training."""
+    if not any(vocab.counts[1:]):
+        raise text.TextError(
+            f"vocabulary: expected a token of the text besides '<unk>', got {list(vocab)[:5]}"
+        )
+
+
+def _floors(corpus: text.Corpus) -> dict[str, float]:
+    """In nats per token; none of a text that is too short to count, which a note says."""
+    try:
+        return lm.floors(corpus.train, corpus.valid, len(corpus.vocab))
+    except text.TextError as error:
+        print(f"no floors: {error}", file=sys.stderr)
+        return {}
+
+
+def _check_vocabulary(args: argparse.Namespace, folder: RunFolder, corpus: text.Corpus) -> None:
+    """MismatchError, which names the flags and the entries, where the run to go on with has another
+    vocabulary."""
     try:
         saved = lm.load_checkpoint(folder.checkpoint)
     except lm.CheckpointError:
@@ -175,7 +196,9 @@ def _check_vocabulary(folder: RunFolder, corpus: text.Corpus) -> None:
     try:
         text.check_same(saved.tokenizer, saved.vocab, corpus.tokenizer, corpus.vocab)
     except text.MismatchError as error:
-        message = f"{folder.path}: expected the run's own text, got {error}"
+        flags = text_flags.differing(args, read_json(folder.config, dict[str, Any]) or {})
+        expected = "".join(f"{flag}; " for flag in flags)
+        message = f"{folder.path}: {expected}expected the run's own text, got {error}"
         raise text.MismatchError(message, error.indices) from error
 
 
@@ -234,6 +257,7 @@ def _report(
     """The last epoch, the floors beside the best one, two samples, and where everything is."""
     if result.history:
         _report_epochs(result.history)
+    if result.history and floors:
         best = [each["valid_loss"] for each in result.history if "valid_loss" in each]
         rows = floors | ({"this model": min(best)} if best else {})
         print(f"floors: what counting alone reaches\n{describe(rows, corpus.judged)}")

@@ -83,9 +83,10 @@ def per_text(loss: float, sizes: Sizes) -> dict[str, float]:
         sizes: of the text that the loss is of.
 
     Returns:
-        ``perplexity`` per token and, where the text has any, ``bits_per_character`` and
-        ``bits_per_word``.
+        ``perplexity`` per token and, where the text has any and no token of it was left out,
+        ``bits_per_character`` and ``bits_per_word``.
     """
+    sizes = sizes.kept
     bits = loss / math.log(2) * sizes.tokens
     units = {"bits_per_character": sizes.characters, "bits_per_word": sizes.words}
     return {

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fusedrnn.text.errors import TextError
-from fusedrnn.text.tokenize import TOKENIZERS, Tokenizer, letters_only
+from fusedrnn.text.tokenize import TOKENIZERS, Tokenizer, letters_only, to_utf8
 from fusedrnn.text.vocab import UNKNOWN
 
 DEFAULT_SIZE = 4096
@@ -87,9 +87,14 @@ class BPETokenizer(Tokenizer):
 
         Args:
             special: tokens that are cut out of a text whole.
+
+        Raises:
+            TextError: half of a surrogate pair, which UTF-8 cannot spell.
         """
         if self.is_trained:
             return self
+        for token in special:
+            to_utf8(token)
         parts = self._tokenizers
         encoder = parts.Tokenizer(parts.models.BPE())
         encoder.pre_tokenizer = parts.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -142,6 +147,9 @@ TOKENIZERS[BPETokenizer.name] = BPETokenizer
 
 
 def _lines(text: str) -> Iterator[str]:
+    """The lines with their ends. Raises TextError for what the library would answer with a
+    TypeError."""
+    to_utf8(text)
     *whole, last = text.split("\n")
     yield from (line + "\n" for line in whole)
     if last:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fusedrnn.text.errors import TextError
+
+_T = TypeVar("_T")
 
 
 def cache_folder() -> Path:
@@ -35,11 +37,12 @@ def write_json(path: Path, value: Any) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> Any:
-    """What `write_json` wrote; None where there is nothing that can be read as JSON."""
+def read_json(path: Path, parse: Callable[[Any], _T]) -> _T | None:
+    """What ``parse`` makes of what `write_json` wrote; None where there is nothing that can be read
+    as JSON, or JSON of another shape, on which ``parse`` fails."""
     try:
-        return json.loads(path.read_text(encoding="ascii"))
-    except (OSError, ValueError):
+        return parse(json.loads(path.read_text(encoding="ascii")))
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return None
 
 

@@ -23,7 +23,7 @@ from fusedrnn.text.decode import decode
 from fusedrnn.text.encode_pass import Encoding, Sizes, encode
 from fusedrnn.text.encoded import EncodedText
 from fusedrnn.text.errors import TextError
-from fusedrnn.text.passes import Counting, Place, count
+from fusedrnn.text.passes import Counting, Place, as_place, count
 from fusedrnn.text.prepare import prepare
 from fusedrnn.text.recipe import Recipe
 from fusedrnn.text.sources import Source, content_hash, expand
@@ -164,7 +164,8 @@ def build_corpus(
         ids.append(vocab.encode(part, unknown=unknown))
         joined = tokenizer.join(part)
         unknowns = sum(token not in vocab for token in part)
-        sizes.append(Sizes(len(ids[-1]), unknowns, len(joined), len(joined.split())))
+        skipped = len(part) - len(ids[-1])
+        sizes.append(Sizes(len(ids[-1]), unknowns, len(joined), len(joined.split()), skipped))
     return Corpus(
         tokenizer,
         vocab,
@@ -242,9 +243,7 @@ def _from_store(
         with store.lock():
             # Another process may have made it while this one waited.
             about = store.about() or store.make(*_prepared(store, sources, recipe, lengths))
-    tokenizer = from_description(about["tokenizer"])
-    state = Encoding.from_json({name: about[name] for name in vars(Encoding())})
-    return _corpus(tokenizer, Vocab.from_dict(about["vocab"]), store.ids(about), state, digest)
+    return _corpus(about.tokenizer, about.vocab, store.ids(about), about.state, digest)
 
 
 def _prepared(
@@ -252,14 +251,17 @@ def _prepared(
 ) -> tuple[Recipe, Place | None]:
     """What `prepare` gives, kept for an attempt that is broken off and goes on later."""
     note = store.folder / "prepared.json"
-    known = read_json(note)
+    known = read_json(note, _as_prepared)
     if known is not None:
-        end = known["end"]
-        tokenizer = from_description(known["tokenizer"])
-        return replace(recipe, tokenizer=tokenizer), None if end is None else (end[0], end[1])
+        return replace(recipe, tokenizer=known[0]), known[1]
     recipe, place = prepare(sources, recipe, lengths)
     write_json(note, {"tokenizer": recipe.tokenizer.describe(), "end": place})
     return recipe, place
+
+
+def _as_prepared(data: Any) -> tuple[Tokenizer, Place | None]:
+    end = data["end"]
+    return from_description(data["tokenizer"]), None if end is None else as_place(end)
 
 
 def _corpus(

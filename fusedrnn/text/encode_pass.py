@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from fusedrnn.text.passes import Place, Save, scan
+from fusedrnn.text.errors import TextError
+from fusedrnn.text.passes import Place, Save, as_place, is_count, scan
 from fusedrnn.text.plain_readers import NO_LIMIT, Ids
 from fusedrnn.text.readers import make_reader
 from fusedrnn.text.recipe import Recipe
@@ -16,13 +17,28 @@ from fusedrnn.text.vocab import Vocab
 
 @dataclass
 class Sizes:
-    """A stretch of text: its tokens as they were written, of them unknown, and the characters and
-    words (runs without white space) of the text that they were read from."""
+    """A stretch of text: its tokens as they were written, how many were unknown, the characters and
+    words (runs without white space) of the text that they were read from, and how many of the
+    unknown tokens were left out of the tokens, though not of the characters and words."""
 
     tokens: int = 0
     unknown: int = 0
     characters: int = 0
     words: int = 0
+    skipped: int = 0
+
+    @property
+    def kept(self) -> Sizes:
+        """These sizes without the characters and words (0) where tokens were left out: what the
+        other tokens were read from was not counted apart."""
+        return replace(self, characters=0, words=0) if self.skipped else self
+
+    @classmethod
+    def from_json(cls, data: Any) -> Sizes:
+        """The sizes whose ``vars`` these are. Raises TextError for anything else."""
+        if set(data) != set(vars(cls())) or not all(map(is_count, data.values())):
+            raise TextError(f"sizes: expected {', '.join(vars(cls()))}, got {data!r}")
+        return cls(**data)
 
     def __sub__(self, other: Sizes) -> Sizes:
         return Sizes(
@@ -52,10 +68,13 @@ class Encoding:
 
     @classmethod
     def from_json(cls, data: Any) -> Encoding:
+        """What `to_json` gave. Raises TextError, TypeError or KeyError for anything else."""
         state = cls(**data)
-        state.place = (state.place[0], state.place[1])
-        state.sizes = Sizes(**data["sizes"])
-        state.train = None if data["train"] is None else Sizes(**data["train"])
+        state.place = as_place(data["place"])
+        state.sizes = Sizes.from_json(data["sizes"])
+        state.train = None if data["train"] is None else Sizes.from_json(data["train"])
+        if not all(map(is_count, [state.read, state.last_document + 1, *state.documents])):
+            raise TextError("encoding: expected whole numbers, got something else")
         return state
 
 
@@ -92,7 +111,9 @@ def encode(
             state.last_document = document
         write(chunk.ids)
         state.read = read + chunk.tokens
-        sizes = Sizes(0, reader.tokens_unknown, reader.characters_read, reader.words_read)
+        unknown = reader.tokens_unknown
+        sizes = Sizes(0, unknown, reader.characters_read, reader.words_read)
+        sizes.skipped = unknown if recipe.unknown == "skip" else 0
         sizes.tokens = state.sizes.tokens - before.tokens + len(chunk.ids)
         state.sizes = before + sizes
         if state.read == train and state.train is None:

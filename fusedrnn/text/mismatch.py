@@ -49,7 +49,8 @@ def check_same(
         problems.append(f"{len(differing) - _SHOWN:,} more entries differ")
     if problems:
         sizes = f"{len(vocab):,} entries expected, {len(got_vocab):,} got"
-        raise MismatchError(f"another tokenizer ({sizes}): {'; '.join(problems)}", differing)
+        what = "another tokenizer" if names else "another vocabulary"
+        raise MismatchError(f"{what} ({sizes}): {'; '.join(problems)}", differing)
 
 
 def _entry(vocab: Vocab, index: int) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fusedrnn.text.errors import TextError
 from fusedrnn.text.plain_readers import NO_LIMIT, Ids
 from fusedrnn.text.readers import Reader, make_reader
 from fusedrnn.text.recipe import Recipe
@@ -21,6 +22,17 @@ from fusedrnn.text.sources import Source
 
 Place = tuple[int, int]  # number of the document, byte in it
 Save = Callable[[Callable[[], dict[str, Any]]], None]  # takes what makes the state's JSON
+
+
+def is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def as_place(data: Any) -> Place:
+    """The place that this list from JSON describes. Raises TextError for anything else."""
+    if not isinstance(data, list) or len(data) != 2 or not all(map(is_count, data)):
+        raise TextError(f"place: expected the numbers of a document and a byte, got {data!r}")
+    return data[0], data[1]
 
 
 @dataclass(frozen=True)
@@ -115,9 +127,14 @@ class Counting:
 
     @classmethod
     def from_json(cls, data: Any) -> Counting:
+        """What `to_json` gave. Raises TextError, TypeError or KeyError for anything else."""
         state = cls(**data)
-        state.place = (state.place[0], state.place[1])
-        state.marks = [(read, number, offset) for read, number, offset in state.marks]
+        state.place = as_place(data["place"])
+        state.marks = [(read, *as_place(place)) for read, *place in state.marks]
+        numbers = [*state.counts, state.read, *(read for read, *_ in state.marks)]
+        numbers += [] if state.broken_at is None else [state.broken_at]
+        if not all(map(is_count, numbers)) or len(state.counts) != len(state.tokens):
+            raise TextError("counting: expected a count for every token, got something else")
         return state
 
 

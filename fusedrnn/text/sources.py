@@ -180,14 +180,17 @@ def _skip(pieces: Iterator[bytes], count: int) -> Iterator[bytes]:
 def _unpack(file: BinaryIO, compression: str, name: str) -> Iterator[bytes]:
     """The unpacked bytes of a gzip or Zstandard file of one or several members."""
     make, errors, kind = _gzip() if compression == ".gz" else _zstandard()
-    unpacker = None
+    padding = b"\0" if compression == ".gz" else b""  # may follow a member, as it does on tapes
+    unpacker, ended = None, False
     try:
         while packed := file.read(1 << 14):
+            packed = packed.lstrip(padding) if ended else packed
             while packed:
                 unpacker = unpacker or make()
                 yield unpacker.decompress(packed)
-                packed = unpacker.unused_data if unpacker.eof else b""
-                unpacker = None if unpacker.eof else unpacker
+                ended = unpacker.eof
+                packed = unpacker.unused_data.lstrip(padding) if ended else b""
+                unpacker = None if ended else unpacker
     except errors as error:
         raise TextError(f"{name}: expected {kind} data, got a damaged file ({error})") from error
     if unpacker is not None:

@@ -13,6 +13,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from tqdm import tqdm
 from fusedrnn.text.cache import cache_folder, locked, read_json, write_json
 from fusedrnn.text.encode_pass import Encoding, Sizes, encode
 from fusedrnn.text.errors import TextError
-from fusedrnn.text.passes import Counting, count, training_counts
+from fusedrnn.text.passes import Counting, count, is_count, training_counts
 from fusedrnn.text.plain_readers import Ids, width_for
 from fusedrnn.text.recipe import Recipe
 from fusedrnn.text.sources import Source, content_hash
+from fusedrnn.text.tokenize import Tokenizer, from_description
 from fusedrnn.text.vocab import Vocab
 
 SAVE_EVERY_S = 10.0
@@ -54,14 +56,70 @@ def hash_of(source: Source, on_bytes: Callable[[int], None]) -> tuple[str, int]:
     stamp = [facts.st_size, facts.st_mtime_ns, facts.st_ino, facts.st_dev]
     key = hashlib.sha256(os.fsencode(source.path.resolve())).hexdigest()
     note = cache_folder() / "hashes" / f"{key}.json"
-    known = read_json(note)
-    if isinstance(known, dict) and known.get("stamp") == stamp:
+    known = read_json(note, _as_hash)
+    if known is not None and known[0] == stamp:
         on_bytes(facts.st_size)
-        return known["sha256"], known["size"]
+        return known[1:]
     digest, size = content_hash(source, on_bytes)
     note.parent.mkdir(parents=True, exist_ok=True)
     write_json(note, {"stamp": stamp, "sha256": digest, "size": size})
     return digest, size
+
+
+def _as_hash(data: Any) -> tuple[Any, str, int]:
+    if not isinstance(data["sha256"], str) or not is_count(data["size"]):
+        raise TextError(f"hash: expected a text and a number, got {data!r}")
+    return data["stamp"], data["sha256"], data["size"]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What the first pass found: the vocabulary, the number of tokens, of them trained on."""
+
+    vocab: Vocab
+    read: int
+    train: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"vocab": self.vocab.to_dict(), "read": self.read, "train": self.train}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Counted:
+        """What `to_json` gave. Raises TextError, TypeError or KeyError for anything else."""
+        if not is_count(data["read"]) or not is_count(data["train"]):
+            raise TextError("counted: expected numbers of tokens, got something else")
+        return cls(Vocab.from_dict(data["vocab"]), data["read"], data["train"])
+
+
+@dataclass(frozen=True)
+class About:
+    """What there is to know of a whole corpus, besides its indices."""
+
+    tokenizer: Tokenizer
+    vocab: Vocab
+    state: Encoding
+
+    @property
+    def width(self) -> int:
+        """Bytes of an index."""
+        return width_for(len(self.vocab))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **self.state.to_json(),
+            "vocab": self.vocab.to_dict(),
+            "tokenizer": self.tokenizer.describe(),
+            "width": self.width,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> About:
+        """What `to_json` gave. Raises TextError, TypeError or KeyError for anything else."""
+        state = Encoding.from_json({name: data[name] for name in vars(Encoding())})
+        about = cls(from_description(data["tokenizer"]), Vocab.from_dict(data["vocab"]), state)
+        if state.train is None or data["width"] != about.width:
+            raise TextError("about: expected a whole corpus, got something else")
+        return about
 
 
 class Store:
@@ -78,51 +136,43 @@ class Store:
         self._sources, self._size, self._shown = sources, size, shown
         self._saved = time.monotonic()
 
-    def about(self) -> dict[str, Any] | None:
+    def about(self) -> About | None:
         """What there is to know of a whole corpus; None where it is not here, or not whole."""
-        about = read_json(self._about)
-        if not isinstance(about, dict) or not self._ids.exists():
+        about = read_json(self._about, About.from_json)
+        if about is None or not self._ids.exists():
             return None
-        wanted = about["sizes"]["tokens"] * about["width"]
+        wanted = about.state.sizes.tokens * about.width
         return about if self._ids.stat().st_size == wanted else None
 
-    def make(self, recipe: Recipe, break_at: tuple[int, int] | None) -> dict[str, Any]:
+    def make(self, recipe: Recipe, break_at: tuple[int, int] | None) -> About:
         """Makes the corpus, or goes on making it."""
-        counted = read_json(self.folder / "counted.json")
+        counted = read_json(self.folder / "counted.json", Counted.from_json)
         if counted is None:
             counted = self._count(recipe, break_at)
-            write_json(self.folder / "counted.json", counted)
+            write_json(self.folder / "counted.json", counted.to_json())
             (self.folder / "counting.json").unlink(missing_ok=True)
-        vocab = Vocab.from_dict(counted["vocab"])
-        state = self._encode(recipe, vocab, counted["train"])
-        check_unchanged(state, counted["read"])
-        about = {
-            **counted,
-            **state.to_json(),
-            "tokenizer": recipe.tokenizer.describe(),
-            "width": width_for(len(vocab)),
-        }
-        write_json(self._about, about)
+        state = self._encode(recipe, counted.vocab, counted.train)
+        check_unchanged(state, counted.read)
+        about = About(recipe.tokenizer, counted.vocab, state)
+        write_json(self._about, about.to_json())
         for name in ("prepared.json", "counted.json", "encoding.json"):
             (self.folder / name).unlink(missing_ok=True)
         return about
 
-    def _count(self, recipe: Recipe, break_at: tuple[int, int] | None) -> dict[str, Any]:
+    def _count(self, recipe: Recipe, break_at: tuple[int, int] | None) -> Counted:
         path = self.folder / "counting.json"
-        found = read_json(path)
-        state = Counting() if found is None else Counting.from_json(found)
+        state = read_json(path, Counting.from_json) or Counting()
         bar = Bar("counting", self._size, self._shown)
         bar(self._bytes_before(state.place))
         save = self._saver(path, lambda: None)
         state = count(self._sources, recipe, state, break_at=break_at, on_bytes=bar, save=save)
         bar.close()
         train, vocab = vocabulary(self._sources, recipe, state)
-        return {"vocab": vocab.to_dict(), "read": state.read, "train": train}
+        return Counted(vocab, state.read, train)
 
     def _encode(self, recipe: Recipe, vocab: Vocab, train: int) -> Encoding:
         path, width = self.folder / "encoding.json", width_for(len(vocab))
-        found = read_json(path)
-        state = Encoding() if found is None else Encoding.from_json(found)
+        state = read_json(path, Encoding.from_json) or Encoding()
         bar = Bar("encoding", self._size, self._shown)
         bar(self._bytes_before(state.place))
         with self._ids.open("r+b" if self._ids.exists() else "w+b") as file:
@@ -162,10 +212,10 @@ class Store:
 
         return save
 
-    def ids(self, about: dict[str, Any]) -> Tensor:
+    def ids(self, about: About) -> Tensor:
         """The indices, mapped into memory."""
-        tokens = about["sizes"]["tokens"]
-        dtype = _DTYPES[about["width"]]
+        tokens = about.state.sizes.tokens
+        dtype = _DTYPES[about.width]
         if not tokens:
             return torch.zeros(0, dtype=dtype)
         return torch.from_file(str(self._ids), shared=False, size=tokens, dtype=dtype)

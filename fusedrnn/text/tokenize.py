@@ -25,6 +25,21 @@ def letters_only(text: str) -> str:
     return "\n".join(_NON_LETTERS.sub(" ", line).strip().lower() for line in text.split("\n"))
 
 
+def to_utf8(text: str, errors: str = "strict") -> bytes:
+    """The text in UTF-8. Raises TextError, which names the first character that UTF-8 cannot spell:
+    half of a surrogate pair, such as Python makes of a byte of a command line that is not UTF-8.
+
+    Args:
+        errors: as `str.encode` takes it.
+    """
+    try:
+        return text.encode("utf-8", errors)
+    except UnicodeEncodeError as error:
+        raise TextError(
+            f"expected text that UTF-8 can spell, got {text[error.start]!r} at position {error.start}"
+        ) from error
+
+
 class Tokenizer:
     """What the tokenizers share. A subclass gives ``name``, `_split` and `join`.
 
@@ -138,7 +153,7 @@ class ByteTokenizer(Tokenizer):
 
     def _split(self, text: str) -> Sequence[str]:
         text = text.replace("\n", "") if self.filter == "letters" else text
-        return text.encode("utf-8", "surrogateescape").decode("latin-1")
+        return to_utf8(text, "surrogateescape").decode("latin-1")
 
     def join(self, tokens: Iterable[str]) -> str:
         """The text; what is not UTF-8 becomes U+FFFD."""

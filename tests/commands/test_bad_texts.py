@@ -178,6 +178,15 @@ def test_flags_that_cannot_be(capsys):
         (("--special", "<a>", "--special", "<a>"), "'<a>' more than once"),
         (("--max-vocab", "1", "--special", "<a>"), "max_size: expected at least 2, got 1"),
         (("--valid", "none.txt"), "none.txt: No such file"),
+        (("--tokens", "byte", "--max-vocab", "10"), "--max-vocab: expected --tokens char or word"),
+        (("--tokens", "byte", "--min-freq", "50"), "--min-freq: expected --tokens char or word"),
+        (("--tokens", "bpe", "--max-vocab", "10"), "--max-vocab: expected --tokens char or word"),
+        (("--bpe-size", "300"), "--bpe-size: expected --tokens bpe, got char"),
+        (
+            ("--tokens", "bpe", "--bpe-file", "x.json", "--bpe-size", "300"),
+            "--bpe-size: expected no --bpe-file",
+        ),
+        (("--valid", "a.txt", "--valid-fraction", ".5"), "--valid-fraction: expected no --valid"),
     ):
         assert expected in _corpus(capsys, "a.txt", *flags)
 
@@ -238,5 +247,20 @@ def test_going_on_with_another_vocabulary_names_the_entries(capsys):
     flags[7] = "2"
     assert cli.main(["train", "a.txt", *flags, "--resume"]) == 1
     _, err = capsys.readouterr()
+    assert "run: expected the run's own text, got another vocabulary (5 entries" in err
     assert "entry 3 expected 'c', got 'd'" in err
     assert "Traceback" not in err
+
+
+def test_going_on_with_another_flag_of_the_text_names_it_first(capsys):
+    with open("a.txt", "w") as file:
+        file.write("abab " * 100 + "bbb " * 100)
+    flags = ["--hidden", "4", "--batch", "2", "--steps", "8", "--epochs", "1", "--out", "run"]
+    assert cli.main(["train", "a.txt", *flags, "--valid-fraction", "0.45"]) == 0
+    capsys.readouterr()
+    again = [*flags, "--valid-fraction", "0", "--resume"]
+    assert cli.main(["train", "a.txt", *again]) == 1
+    _, err = capsys.readouterr()
+    assert "error: run: --valid-fraction expected 0.45, got 0.0; expected the run's own text" in err
+    assert "another vocabulary" in err
+    assert len(err.splitlines()) == 1

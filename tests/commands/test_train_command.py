@@ -241,6 +241,49 @@ def test_flags_that_cannot_be(capsys, flag, value, message):
     assert os.listdir() == ["text.txt"]
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--max-vocab", 1],
+        ["--max-vocab", 2, "--special", "<pad>"],
+        ["--min-freq", 10**6],
+    ],
+    ids=str,
+)
+def test_a_vocabulary_with_nothing_to_draw_is_refused_before_training(capsys, flags):
+    line = refused(capsys, "train", "text.txt", *SMALL, *flags, "--out", "run")
+    assert "vocabulary: expected a token of the text besides '<unk>', got ['<unk>'" in line
+
+
+def test_a_text_too_short_for_the_floors_is_trained_on_without_them(capsys, tmp_path):
+    (tmp_path / "two.txt").write_text("ab")
+    flags = ["--hidden", 4, "--batch", 1, "--steps", 1, "--epochs", 1, "--valid-fraction", 0]
+    code, out, err = call(capsys, "train", "two.txt", *flags, "--out", "run")
+    assert code == 0
+    assert [line for line in err.splitlines() if line.startswith("no floors: expected at least 3")]
+    assert "floors" not in out
+    assert load_checkpoint("run").info["epochs"] == 1
+
+
+def test_held_out_text_too_short_to_evaluate_is_noted(capsys, tmp_path):
+    (tmp_path / "one.txt").write_text("t")
+    flags = [*SMALL, "--epochs", 1, "--valid", "one.txt", "--out", "run"]
+    code, _, err = call(capsys, "train", "text.txt", *flags)
+    assert code == 0
+    assert "no held-out loss: expected at least 2 tokens held out, got 1" in err.splitlines()
+    with open("run/metrics.jsonl") as file:
+        assert "valid_loss" not in json.loads(file.readline())
+
+
+def test_the_report_spreads_no_loss_over_what_was_left_out(capsys):
+    flags = [*SMALL, "--epochs", 1, "--min-freq", 100, "--unknown", "skip", "--out", "run"]
+    assert call(capsys, "train", "text.txt", *flags)[0] == 0
+    with open("run/config.json") as file:
+        held_out = json.load(file)["about"]["held_out"]
+    assert held_out["skipped"] > 0
+    assert (held_out["characters"], held_out["words"]) == (0, 0)
+
+
 @pytest.mark.parametrize("valid", ["0", "0.2"])
 def test_a_loss_without_a_finite_perplexity_is_a_divergence(capsys, valid):
     """exp(loss) overflows long before the loss does."""

@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from command_line import TEXT, call, refused
+from command_line import SMALL, TEXT, call, refused
 
 from fusedrnn import lm
 from fusedrnn.lm import load_checkpoint
@@ -69,6 +69,31 @@ def test_evaluation_says_how_much_was_unknown(trained, capsys, tmp_path):
     code, out, _ = call(capsys, "eval", "run", "other.txt")
     assert code == 0
     assert "6 of them are unknown to the model" in out
+
+
+def test_evaluation_of_what_was_not_left_out(trained, capsys, tmp_path):
+    """The loss is of the kept tokens alone: no bits of the characters of a text that has others."""
+    (tmp_path / "other.txt").write_text("the time" + "Z" * 92)
+    results = {}
+    for unknown in ("skip", "unk"):
+        _, out, _ = call(capsys, "eval", "run", "other.txt", "--unknown", unknown, "--json")
+        results[unknown] = json.loads(out)
+    assert (results["skip"]["tokens"], results["skip"]["unknown_tokens"]) == (8, 92)
+    assert not {"bits_per_character", "bits_per_word"} & set(results["skip"])
+    of_all = results["unk"]
+    assert of_all["bits_per_character"] == pytest.approx(of_all["bits_per_token"])
+    _, out, _ = call(capsys, "eval", "run", "other.txt", "--unknown", "skip")
+    assert "per character" not in out
+    assert "92 more are unknown to the model and were left out" in out
+
+
+def test_a_prompt_that_is_not_utf8(text_folder, capsys):
+    pytest.importorskip("tokenizers")
+    flags = ["--tokens", "bpe", "--bpe-size", 300, "--valid-fraction", 0, "--out", "run"]
+    assert call(capsys, "train", "text.txt", *SMALL, *flags)[0] == 0
+    line = refused(capsys, "sample", "run", "--prompt", "a\udcff")
+    assert "UTF-8" in line
+    assert line.endswith("got '\\udcff' at position 1")
 
 
 def test_evaluation_refuses(trained, capsys, tmp_path):

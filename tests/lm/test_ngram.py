@@ -148,6 +148,8 @@ def test_the_units_of_the_literature():
         {"perplexity": 2, "bits_per_character": 0.25, "bits_per_word": 2}
     )
     assert per_text(1.0, Sizes()) == {"perplexity": math.e}
+    left_out = Sizes(tokens=2, unknown=98, characters=100, words=1, skipped=98)
+    assert per_text(1.0, left_out) == {"perplexity": math.e}
     table = describe({"unigram": math.log(2)}, Sizes(tokens=100, characters=400, words=50))
     assert table.splitlines()[-1].split() == ["unigram", "0.6931", "2.00", "0.250", "2.000"]
 

@@ -95,3 +95,13 @@ def test_one_that_is_not_trained_cuts_nothing():
 def test_the_letters_filter():
     trained = BPETokenizer("letters", size=280).trained(["The Cat! " * 9])
     assert trained.join(trained.tokenize("A CAT, the.")) == "a cat the"
+
+
+def test_half_of_a_surrogate_pair_is_named(tokenizer):
+    for cut in (tokenizer.tokenize, tokenizer.tokenize_prompt):
+        with pytest.raises(TextError, match=r"^expected .*UTF-8 .*, got '\\udcff' at position 1$"):
+            cut("a\udcff")
+    with pytest.raises(TextError, match=r"got '\\ud800' at position 2$"):
+        BPETokenizer(size=300).trained(["ab\ud800"])
+    with pytest.raises(TextError, match=r"got '\\ud800' at position 1$"):
+        BPETokenizer(size=300).trained(["ab"], special=["<\ud800>"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import signal
 import subprocess
@@ -155,6 +156,18 @@ def test_packed_files(suffix):
             load_corpus(name + suffix, WordTokenizer())
 
 
+@pytest.mark.parametrize("padding", [1, 5_000, 40_000])
+def test_zeros_after_a_gzip_member(padding):
+    data, zeros = TEXT.encode(), bytes(padding)
+    with open("padded.gz", "wb") as file:
+        file.write(gzip.compress(data[:5000]) + zeros + gzip.compress(data[5000:]) + zeros)
+    _same(load_corpus("padded.gz", CharTokenizer()), load_corpus("text.txt", CharTokenizer()))
+    with open("before.gz", "wb") as file:
+        file.write(zeros + gzip.compress(data))
+    with pytest.raises(TextError, match="expected gzip data, got a damaged file"):
+        load_corpus("before.gz", CharTokenizer())
+
+
 @pytest.mark.parametrize("cached", [False, True])
 def test_standard_input(monkeypatch, cached):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
@@ -206,6 +219,23 @@ def test_texts_for_a_vocabulary_that_is_given():
     assert encoded.sizes.characters == 2 * len(TEXT)
     skipped = encode_texts("text.txt", WordTokenizer(), vocab, unknown="skip")
     assert len(skipped.ids) == half - encoded.sizes.unknown // 2
+    assert (encoded.sizes.skipped, encoded.sizes.kept) == (0, encoded.sizes)
+    assert skipped.sizes.skipped == skipped.sizes.unknown == encoded.sizes.unknown // 2
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("unknown", ["unk", "skip"])
+def test_sizes_say_how_much_was_left_out(cached, unknown):
+    options = {"min_freq": 2, "valid_fraction": 0.3, "unknown": unknown}
+    loaded = load_corpus("text.txt", WordTokenizer(), cached=cached, **options)
+    built = build_corpus(TEXT, WordTokenizer(), **options)
+    for corpus in (loaded, built):
+        for sizes in (corpus.train_sizes, corpus.valid_sizes):
+            assert sizes.unknown > 0
+            assert sizes.skipped == (sizes.unknown if unknown == "skip" else 0)
+            kept = (0, 0) if unknown == "skip" else (sizes.characters, sizes.words)
+            assert (sizes.kept.characters, sizes.kept.words) == kept
+            assert sizes.kept.tokens == sizes.tokens
 
 
 @pytest.mark.parametrize("tokenizer", [CharTokenizer("letters"), WordTokenizer()], ids=repr)
@@ -244,6 +274,42 @@ def test_broken_off_at_any_save_and_gone_on_with(monkeypatch, tokenizer):
         "ids.bin",
         "lock",
     ]
+
+
+_NOTES = ["prepared.json", "counting.json", "counted.json", "encoding.json", "about.json"]
+_ABOUT_OF_OLD = {"sizes": {"tokens": 4}, "width": 1}
+
+
+@pytest.mark.parametrize("name", _NOTES)
+@pytest.mark.parametrize("shape", [{}, [], None, 3, "text", [[]], {"vocab": {}}, _ABOUT_OF_OLD])
+def test_notes_of_another_shape_count_as_none(name, shape):
+    expected = load_corpus("text.txt", CharTokenizer(), cached=True, valid_fraction=0.2)
+    (folder,) = (store.cache_folder() / "corpora").iterdir()
+    if name != "about.json":
+        (folder / "about.json").unlink()
+    (folder / name).write_text(json.dumps(shape))
+    again = load_corpus("text.txt", CharTokenizer(), cached=True, valid_fraction=0.2)
+    _same(again, expected)
+    assert again.train_sizes == expected.train_sizes
+
+
+@pytest.mark.parametrize("missing", ["stamp", "sha256", "size"])
+def test_a_hash_that_lacks_something_is_made_anew(missing):
+    expected = load_corpus("text.txt", CharTokenizer(), cached=True)
+    (note,) = (store.cache_folder() / "hashes").iterdir()
+    whole = json.loads(note.read_text())
+    note.write_text(json.dumps({name: whole[name] for name in whole if name != missing}))
+    assert load_corpus("text.txt", CharTokenizer(), cached=True).digest == expected.digest
+    assert json.loads(note.read_text()) == whole
+
+
+@pytest.mark.parametrize("field", ["width", "train", "sizes", "documents", "vocab", "tokenizer"])
+def test_a_whole_corpus_with_a_damaged_field_is_made_anew(field):
+    expected = load_corpus("text.txt", CharTokenizer(), cached=True, valid_fraction=0.2)
+    (folder,) = (store.cache_folder() / "corpora").iterdir()
+    about = json.loads((folder / "about.json").read_text())
+    (folder / "about.json").write_text(json.dumps({**about, field: ["damaged"]}))
+    _same(load_corpus("text.txt", CharTokenizer(), cached=True, valid_fraction=0.2), expected)
 
 
 def test_killed_by_the_system_and_gone_on_with(tmp_path):

@@ -22,11 +22,17 @@ def test_entries_that_differ_are_named():
     with pytest.raises(MismatchError) as caught:
         check_same(CharTokenizer(), Vocab("aaabbc"), CharTokenizer("letters"), Vocab("aaaccbd"))
     message = str(caught.value)
+    assert message.startswith("another tokenizer (")
     assert "4 entries expected, 5 got" in message
     assert "filter expected 'none', got 'letters'" in message
     assert "entry 2 expected 'b', got 'c'; entry 3 expected 'c', got 'b'" in message
     assert "entry 4 expected none, got 'd'" in message
     assert caught.value.indices == [2, 3, 4]
+
+
+def test_the_same_tokenizer_with_other_entries_is_another_vocabulary():
+    with pytest.raises(MismatchError, match=r"^another vocabulary \(3 .*\): entry 1 expected 'a'"):
+        check_same(CharTokenizer(), Vocab("ab"), CharTokenizer(), Vocab("ba"))
 
 
 def test_many_entries_that_differ_are_counted():

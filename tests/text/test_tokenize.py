@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from fusedrnn.text import CharTokenizer, TextError, WordTokenizer, letters_only, make_tokenizer
+from fusedrnn.text import (
+    ByteTokenizer,
+    CharTokenizer,
+    TextError,
+    WordTokenizer,
+    letters_only,
+    make_tokenizer,
+)
 from fusedrnn.text.tokenize import TOKENIZERS, from_description
 
 TEXT = "  The Time-Machine,\tby H. G. Wells [1898]\n\n-- I --\ncafé 2x\n"
@@ -73,3 +80,9 @@ def test_bad_names_are_errors():
 def test_a_bad_description_is_an_error(data):
     with pytest.raises(TextError, match="expected"):
         from_description(data)
+
+
+def test_bytes_of_half_a_surrogate_pair():
+    assert ByteTokenizer().tokenize("a\udcff") == "a\xff"  # Python's name of the byte 0xff
+    with pytest.raises(TextError, match=r"^expected .*UTF-8 .*, got '\\ud800' at position 1$"):
+        ByteTokenizer().tokenize("a\ud800")

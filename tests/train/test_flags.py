@@ -13,7 +13,7 @@ import pytest
 
 from fusedrnn import cli
 from fusedrnn.commands import training_flags
-from fusedrnn.train import Settings
+from fusedrnn.train import RunFolder, Settings
 from fusedrnn.train.progress import Progress
 
 TEXT = "the time traveller for so it will be convenient to speak of him\n" * 40
@@ -91,6 +91,31 @@ def test_a_run_that_was_broken_off_says_how_to_go_on(monkeypatch, capsys, out):
     assert _lines(run) == _lines("calm")
 
 
+@pytest.mark.parametrize("out", [[], ["--out", "a run"]])
+def test_the_command_that_goes_on_reads_as_it_was_written(out):
+    """After -- nothing is a flag."""
+    words = ["train", *out, "--hidden", "12", "--", "text.txt"]
+    args = cli._build_parser().parse_args(words)
+    args.words = words
+    again = shlex.split(training_flags._again(args, RunFolder("a run", overwrite=True)))
+    args = cli._build_parser().parse_args(again[1:])
+    assert (args.resume, args.out, args.text) == (True, "a run", ["text.txt"])
+
+
+def test_a_run_that_went_on_says_what_makes_it_again():
+    assert cli.main([*FLAGS, "--out", "run"]) == 0
+    before = json.loads(Path("run/config.json").read_text())
+    longer = ["--epochs", "4"]
+    assert cli.main([*FLAGS, *longer, "--out", "run", "--resume", "--lr", "0.5"]) == 1
+    assert json.loads(Path("run/config.json").read_text()) == before
+    assert cli.main([*FLAGS, *longer, "--out", "run", "--resume"]) == 0
+    after = json.loads(Path("run/config.json").read_text())
+    assert (before["epochs"], after["epochs"]) == (3, 4)
+    assert shlex.split(after["about"]["command"]) == ["fusedrnn", *FLAGS, *longer, "--out", "run"]
+    assert after["about"]["started"] == before["about"]["started"]
+    assert after["resume"] is False
+
+
 def test_what_differs_is_named(capsys):
     assert cli.main([*FLAGS, "--out", "run"]) == 0
     capsys.readouterr()
@@ -106,7 +131,7 @@ def test_what_differs_is_named(capsys):
         assert message in error[0]
     line = TEXT[:63]
     for changed, message in [
-        (TEXT.replace("time", "tide"), "run: expected the run's own text, got another tokenizer"),
+        (TEXT.replace("time", "tide"), "run: expected the run's own text, got another vocabulary"),
         (TEXT[:640] + line[::-1] + TEXT[640 + 63 :], "text: the run has"),
     ]:
         Path("text.txt").write_text(changed)
