@@ -84,7 +84,10 @@ class Run:
         """Tokens per second of all processes together, in one turn."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(file=self._process.stdin, flush=True)
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # of a run that has ended, and so gives no answer
+            print(file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"{self._process.args}: ended with {self._process.wait()}")
@@ -96,7 +99,7 @@ class Run:
 
 
 def spread(ratios: list[float]) -> str:
-    low, middle, high = statistics.quantiles(ratios, n=4)
+    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive")
     return f"{middle:.2f}x ({low:.2f}-{high:.2f})"
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -223,15 +223,29 @@ def run_training(
         refuse(args, ["samples"], f"expected a task with something to show, got a {task.kind}")
     first = distributed.rank() == 0
     folder = folder or run_folder(args, name)
-    if first and not args.resume:
-        folder.create({**_config(args, settings), "about": about(task, floors, held_out)})
-    with Progress(task, settings, quiet=not first) as progress, alone_in(folder):
-        trainer = Trainer(task, settings, folder, resume=args.resume, on_step=progress.step)
-        if first and args.resume:  # not before the run is known to go on
-            _rewrite_config(folder, args, settings)
-        result = finish(trainer)
-    if not first:
-        return result
+    with alone_in(folder):
+        if first and not args.resume:
+            folder.create({**_config(args, settings), "about": about(task, floors, held_out)})
+        with Progress(task, settings, quiet=not first) as progress:
+            trainer = Trainer(task, settings, folder, resume=args.resume, on_step=progress.step)
+            # Not before the run is known to go on, nor where there is nothing left to do.
+            if first and args.resume and len(trainer.result.history) < settings.epochs:
+                _rewrite_config(folder, args, settings)
+            result = finish(trainer)
+        if first:
+            _tell(task, args, name, folder, result, floors)
+    return result
+
+
+def _tell(
+    task: Task,
+    args: argparse.Namespace,
+    name: str,
+    folder: RunFolder,
+    result: Result,
+    floors: Mapping[str, float] | None,
+) -> None:
+    """How the run ended, and its picture."""
     if result.interrupted:
         last = len(result.history) + 1
         print(f"interrupted in epoch {last}; the run is saved, go on with:\n{_again(args, folder)}")
@@ -239,7 +253,6 @@ def run_training(
         print(f"stopped after epoch {len(result.history)}: {result.stopped}")
     if result.history:
         _plot(task, folder, result, name, floors)
-    return result
 
 
 def _config(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
@@ -249,15 +262,28 @@ def _config(args: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 def _rewrite_config(folder: RunFolder, args: argparse.Namespace, settings: Settings) -> None:
     """What a run that goes on may have changed: its flags, and the command that makes it again."""
-    before = json.loads(folder.config.read_text(encoding="utf-8"))
-    words = [word for word in args.words if word != "--resume"]
-    now = {**before.get("about", {}), "command": shlex.join(["fusedrnn", *words])}
-    folder.write_config({**before, **_config(args, settings), "resume": False, "about": now})
+    before = folder.read_config()
+    about_it = before.get("about")
+    command = shlex.join(["fusedrnn", *_without(args.words, "--resume")])
+    now = {**(about_it if isinstance(about_it, dict) else {}), "command": command}
+    try:
+        folder.write_config({**before, **_config(args, settings), "resume": False, "about": now})
+    except OSError as error:  # it is there to be read; the run does not need it
+        print(f"{folder.config}: expected to write it, got: {error.strerror}", file=sys.stderr)
+
+
+def _without(words: Sequence[str], *flags: str) -> list[str]:
+    """The words of a command line but for these flags, which argparse also takes by a beginning."""
+    end = words.index("--") if "--" in words else len(words)  # after it nothing is a flag
+    kept = [
+        word for word in words[:end] if len(word) < 3 or not any(f.startswith(word) for f in flags)
+    ]
+    return [*kept, *words[end:]]
 
 
 def _again(args: argparse.Namespace, folder: RunFolder) -> str:
     """The command that goes on with the run."""
-    words = [word for word in args.words if word not in ("--overwrite", "--resume")]
+    words = _without(args.words, "--overwrite", "--resume")
     flags = ["--resume"] if args.out is not None else ["--out", str(folder.path), "--resume"]
     end = words.index("--") if "--" in words else len(words)  # after it nothing is a flag
     words[end:end] = flags

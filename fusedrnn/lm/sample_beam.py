@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import index
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,7 @@ def beam_search(
     training = model.training
     model.eval()
     try:
-        ends = () if end is None else (end,) if isinstance(end, int) else tuple(end)
+        ends = tuple(end) if isinstance(end, Sequence) else () if end is None else (index(end),)
         search = _Search(model, beams, length_penalty, ends, banned)
         return search.run(prompt, length)
     finally:

@@ -42,7 +42,7 @@ def read_json(path: Path, parse: Callable[[Any], _T]) -> _T | None:
     as JSON, or JSON of another shape, on which ``parse`` fails."""
     try:
         return parse(json.loads(path.read_text(encoding="ascii")))
-    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
 
 

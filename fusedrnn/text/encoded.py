@@ -26,7 +26,7 @@ class EncodedText:
     Attributes:
         ids: int64 indices ``[tokens]``.
         documents: int64, positions in ``ids`` where a document begins, rising from 0.
-        sizes: tokens, of them unknown, characters and words.
+        sizes: tokens, how many were unknown, characters and words, tokens left out.
     """
 
     ids: Tensor

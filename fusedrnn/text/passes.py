@@ -25,7 +25,7 @@ Save = Callable[[Callable[[], dict[str, Any]]], None]  # takes what makes the st
 
 
 def is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
+    return type(value) is int and 0 <= value < 2**63
 
 
 def as_place(data: Any) -> Place:
@@ -133,7 +133,8 @@ class Counting:
         state.marks = [(read, *as_place(place)) for read, *place in state.marks]
         numbers = [*state.counts, state.read, *(read for read, *_ in state.marks)]
         numbers += [] if state.broken_at is None else [state.broken_at]
-        if not all(map(is_count, numbers)) or len(state.counts) != len(state.tokens):
+        tokens = isinstance(state.tokens, list) and all(isinstance(t, str) for t in state.tokens)
+        if not tokens or not all(map(is_count, numbers)) or len(state.counts) != len(state.tokens):
             raise TextError("counting: expected a count for every token, got something else")
         return state
 

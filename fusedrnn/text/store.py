@@ -173,16 +173,16 @@ class Store:
     def _encode(self, recipe: Recipe, vocab: Vocab, train: int) -> Encoding:
         path, width = self.folder / "encoding.json", width_for(len(vocab))
         state = read_json(path, Encoding.from_json) or Encoding()
+        written = state.sizes.tokens * width
+        if not self._ids.exists() or self._ids.stat().st_size < written:  # less than was promised
+            state, written = Encoding(), 0
+        if not written:  # a file of its own: whoever has mapped the one before keeps that
+            self._ids.unlink(missing_ok=True)
         bar = Bar("encoding", self._size, self._shown)
         bar(self._bytes_before(state.place))
-        with self._ids.open("r+b" if self._ids.exists() else "w+b") as file:
-            # What was written after the state was saved is written again.
-            file.truncate(min(state.sizes.tokens * width, self._ids.stat().st_size))
+        with self._ids.open("r+b" if written else "w+b") as file:
+            file.truncate(written)  # what was written after the state was saved is written again
             file.seek(0, os.SEEK_END)
-            if file.tell() != state.sizes.tokens * width:  # less than was promised: from the start
-                file.truncate(0)
-                file.seek(0)
-                state = Encoding()
 
             def flush() -> None:
                 file.flush()

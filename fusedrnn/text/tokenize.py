@@ -158,7 +158,9 @@ class ByteTokenizer(Tokenizer):
     def join(self, tokens: Iterable[str]) -> str:
         """The text; what is not UTF-8 becomes U+FFFD."""
         data = b"".join(
-            token.encode("latin-1") if len(token) == 1 else token.encode() for token in tokens
+            # The letters of Latin-1 stand for bytes, all else is a special token.
+            token.encode("latin-1" if len(token) == 1 and token <= "\xff" else "utf-8")
+            for token in tokens
         )
         return data.decode("utf-8", "replace")
 

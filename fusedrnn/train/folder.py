@@ -73,6 +73,7 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.results = tuple(self.path / name for name in results)
         self._overwrite, self._resume = overwrite, resume
+        self._claimed = False
         if self.path.exists() and not self.path.is_dir():
             raise RunExistsError(f"{self.path}: expected a folder for the run, got a file")
         if resume and not self.config.exists():
@@ -113,24 +114,20 @@ class RunFolder:
     def claimed(self) -> Iterator[None]:
         """Within it no other process trains into the folder or replaces its run.
 
-        Makes the folder. Raises RunExistsError where another process has it.
+        Makes the folder. May be entered again within. Raises RunExistsError where another process
+        has the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path, os.O_RDONLY)
+        if self._claimed:
+            yield
+            return
+        handle = _lock(self.path)
+        self._claimed = True
         try:
-            if fcntl is not None:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise RunExistsError(
-                        f"{self.path}: expected a folder that nobody else trains into, got one where "
-                        "another process does"
-                    ) from None
-                except OSError:
-                    pass  # a file system without locks
             yield
         finally:
-            os.close(handle)
+            self._claimed = False
+            _unlock(handle)
 
     def create(self, config: Mapping[str, Any]) -> None:
         """Makes the folder, removes the files of a run to be overwritten, writes the settings.
@@ -145,9 +142,47 @@ class RunFolder:
                 else:
                     file.unlink(missing_ok=True)
             remove_leftovers(self.checkpoint)
+            remove_leftovers(self.config)
             self.write_config(config)
+
+    def read_config(self) -> dict[str, Any]:
+        """The settings that are there; nothing where they cannot be read."""
+        try:
+            found = json.loads(self.config.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the settings in place of those that are there."""
         text = json.dumps(dict(config), indent=2) + "\n"
         write_atomically(self.config, text.encode("utf-8"))
+
+
+def _lock(folder: Path) -> int | None:
+    """Locks a folder for this process, where the system can. Raises RunExistsError where another
+    process has locked it."""
+    if fcntl is None:
+        return None
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # a folder that cannot be opened
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise RunExistsError(
+            f"{folder}: expected a folder that nobody else trains into, got one where another "
+            "process does"
+        ) from None
+    except OSError:  # a file system without locks
+        os.close(handle)
+        return None
+    return handle
+
+
+def _unlock(handle: int | None) -> None:
+    if handle is not None:
+        fcntl.flock(handle, fcntl.LOCK_UN)  # also for children that have inherited the handle
+        os.close(handle)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from fusedrnn.train import distributed
-from fusedrnn.train.folder import RunFolder
+from fusedrnn.train.folder import RunExistsError, RunFolder
 from fusedrnn.train.settings import Settings
 from fusedrnn.train.task import Task
 from fusedrnn.train.trainer import OnStep, Result, Trainer
@@ -47,9 +47,22 @@ def train(
         return finish(trainer, on_epoch)
 
 
-def alone_in(folder: RunFolder | None) -> contextlib.AbstractContextManager[None]:
-    """Within it no process but those of this run trains into ``folder``."""
-    return contextlib.nullcontext() if folder is None or distributed.rank() else folder.claimed()
+@contextlib.contextmanager
+def alone_in(folder: RunFolder | None) -> Iterator[None]:
+    """Within it no process but those of this run trains into ``folder``. Raises RunExistsError, in
+    all processes of the run, where another run does."""
+    with contextlib.ExitStack() as stack:
+        refusal = None
+        if folder is not None and distributed.rank() == 0:
+            try:
+                stack.enter_context(folder.claimed())
+            except RunExistsError as error:
+                refusal = str(error)
+        if folder is not None:
+            refusal = distributed.from_first(refusal)
+        if refusal is not None:
+            raise RunExistsError(refusal)
+        yield
 
 
 def finish(trainer: Trainer, on_epoch: OnEpoch | None = None) -> Result:

@@ -62,7 +62,8 @@ class Result:
 
 
 class Trainer:
-    """A run, epoch by epoch; `train` for callers who do something of their own in between.
+    """A run, epoch by epoch; `train` for callers who do something of their own in between, within
+    `RunFolder.claimed` where there is a folder.
 
     Args:
         optimizer: one over the parameters of the task's model; None makes that of the settings.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -118,3 +119,10 @@ def test_a_model_that_diverged():
         model.head.bias[0] = math.nan
     with pytest.raises(TextError, match="logits: expected finite numbers"):
         beam_search(model, PROMPT, 3)
+
+
+@pytest.mark.parametrize("end", [torch.tensor(1), np.int64(1), [1]], ids=repr)
+def test_an_end_is_a_whole_number_of_any_kind_or_several(end):
+    expected = beam_search(model_of(4), PROMPT, 5, beams=3, end=1)
+    got = beam_search(model_of(4), PROMPT, 5, beams=3, end=end)
+    assert [each.tokens.tolist() for each in got] == [each.tokens.tolist() for each in expected]

@@ -293,6 +293,19 @@ def test_notes_of_another_shape_count_as_none(name, shape):
     assert again.train_sizes == expected.train_sizes
 
 
+def test_a_corpus_that_is_made_anew_leaves_what_was_mapped_as_it_is():
+    mapped = load_corpus("text.txt", CharTokenizer(), cached=True)
+    before = mapped.train.clone()
+    (folder,) = (store.cache_folder() / "corpora").iterdir()
+    about = json.loads((folder / "about.json").read_text())
+    del about["sizes"]["skipped"]  # as notes of before have it
+    (folder / "about.json").write_text(json.dumps(about))
+    file = (folder / "ids.bin").stat().st_ino
+    _same(load_corpus("text.txt", CharTokenizer(), cached=True), mapped)
+    assert (folder / "ids.bin").stat().st_ino != file
+    assert torch.equal(mapped.train, before)
+
+
 @pytest.mark.parametrize("missing", ["stamp", "sha256", "size"])
 def test_a_hash_that_lacks_something_is_made_anew(missing):
     expected = load_corpus("text.txt", CharTokenizer(), cached=True)

@@ -82,6 +82,10 @@ def test_a_bad_description_is_an_error(data):
         from_description(data)
 
 
+def test_a_special_token_of_one_letter_is_no_byte():
+    assert ByteTokenizer().join(["a", "\u20ac", "\xe2", "\x82", "\xac"]) == "a\u20ac\u20ac"
+
+
 def test_bytes_of_half_a_surrogate_pair():
     assert ByteTokenizer().tokenize("a\udcff") == "a\xff"  # Python's name of the byte 0xff
     with pytest.raises(TextError, match=r"^expected .*UTF-8 .*, got '\\ud800' at position 1$"):

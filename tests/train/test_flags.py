@@ -97,7 +97,9 @@ def test_the_command_that_goes_on_reads_as_it_was_written(out):
     words = ["train", *out, "--hidden", "12", "--", "text.txt"]
     args = cli._build_parser().parse_args(words)
     args.words = words
+    args.words = [*words[:1], "--overw", *words[1:]]  # argparse takes the beginning of a flag
     again = shlex.split(training_flags._again(args, RunFolder("a run", overwrite=True)))
+    assert "--overw" not in again
     args = cli._build_parser().parse_args(again[1:])
     assert (args.resume, args.out, args.text) == (True, "a run", ["text.txt"])
 
@@ -114,6 +116,17 @@ def test_a_run_that_went_on_says_what_makes_it_again():
     assert shlex.split(after["about"]["command"]) == ["fusedrnn", *FLAGS, *longer, "--out", "run"]
     assert after["about"]["started"] == before["about"]["started"]
     assert after["resume"] is False
+    assert cli.main([*FLAGS, "--epochs", "1", "--out", "run", "--resume"]) == 0  # nothing to do
+    assert json.loads(Path("run/config.json").read_text()) == after
+
+
+@pytest.mark.parametrize("config", ['{"half', "[]", '{"about": 3}'])
+def test_a_run_goes_on_without_its_configuration(config):
+    assert cli.main([*FLAGS, "--out", "run"]) == 0
+    Path("run/config.json").write_text(config)
+    assert cli.main([*FLAGS, "--epochs", "4", "--out", "run", "--resume"]) == 0
+    assert json.loads(Path("run/config.json").read_text())["epochs"] == 4
+    assert len(_lines("run")) == 4
 
 
 def test_what_differs_is_named(capsys):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import signal
 from dataclasses import asdict, replace
 
 import pytest
@@ -238,6 +240,29 @@ def test_a_folder_that_another_run_is_using(make_task, tmp_path):
     train(make_task(), settings_of(), folder, on_step=meddle)
     train(make_task(), settings_of(epochs=5), RunFolder(folder.path, resume=True), resume=True)
     assert [line["epoch"] for line in lines_of(folder.metrics)] == [1, 2, 3, 4, 5]
+
+
+def test_a_folder_is_free_once_its_run_is_over_though_a_child_lives_on(tmp_path):
+    folder = folder_of(tmp_path / "run")
+    with folder.claimed():
+        child = os.fork()
+        if child == 0:  # it has inherited all that is open
+            signal.pause()
+    try:
+        with RunFolder(folder.path, resume=True).claimed():
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_folder_is_claimed_from_its_making_to_the_end_of_the_run(tmp_path):
+    folder = folder_of(tmp_path / "run", overwrite=True)
+    with folder.claimed():
+        folder.create({"by": "its owner"})
+        with pytest.raises(RunExistsError, match="nobody else trains into"):
+            RunFolder(folder.path, overwrite=True).create({"by": "another"})
+    assert folder.read_config() == {"by": "its owner"}
 
 
 def test_of_two_who_begin_one_run_the_second_is_refused(tmp_path):
