@@ -50,8 +50,7 @@ class _SettingError(UserError, ValueError):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command with these arguments (None: those of the process); returns the exit code."""
-    args = _build_parser().parse_args(argv)
-    args.words = sys.argv[1:] if argv is None else list(argv)  # to say how a run goes on
+    args = parse(sys.argv[1:] if argv is None else argv)
     run: Callable[[argparse.Namespace], int] = args.run
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show a character of a sample gets its number instead of an error.
@@ -71,6 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     print(f"fusedrnn {args.command}: error: {message}", file=sys.stderr)
     return 1
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """What the words of a command line ask for; ``words`` itself says how a run goes on, and which
+    flags were given."""
+    args = _build_parser().parse_args(words)
+    args.words = list(words)
+    return args
 
 
 def _build_parser() -> argparse.ArgumentParser:

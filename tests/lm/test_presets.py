@@ -18,14 +18,18 @@ BATCH, STEPS, HIDDEN = 20, 20, 200
 
 
 def _parse(*words):
-    return cli._build_parser().parse_args(["train", *map(str, words)])
+    return cli.parse(["train", *map(str, words)])
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_made_of_flags_and_other_flags_win(name):
     plain, preset = vars(_parse()), vars(_parse("--preset", name))
     assert PRESETS[name].items() <= preset.items()
-    assert {key for key in plain if plain[key] != preset[key]} <= {*PRESETS[name], "preset"}
+    assert {key for key in plain if plain[key] != preset[key]} <= {
+        *PRESETS[name],
+        "preset",
+        "words",
+    }
     flags = ["--hidden", 7, "--lr", 0.125, "--epochs", 3]
     for words in (["--preset", name, *flags], [*flags, "--preset", name]):
         args = _parse(*words)

@@ -27,7 +27,7 @@ def _own_folder(tmp_path, monkeypatch):
 
 
 def _settings(*words):
-    return training_flags.settings_of(cli._build_parser().parse_args(["train", *words]))
+    return training_flags.settings_of(cli.parse(["train", *words]))
 
 
 def test_every_setting_has_its_flag():
@@ -95,12 +95,10 @@ def test_a_run_that_was_broken_off_says_how_to_go_on(monkeypatch, capsys, out):
 def test_the_command_that_goes_on_reads_as_it_was_written(out):
     """After -- nothing is a flag."""
     words = ["train", *out, "--hidden", "12", "--", "text.txt"]
-    args = cli._build_parser().parse_args(words)
-    args.words = words
-    args.words = [*words[:1], "--overw", *words[1:]]  # argparse takes the beginning of a flag
+    args = cli.parse([*words[:1], "--overw", *words[1:]])  # argparse takes the beginning of a flag
     again = shlex.split(training_flags._again(args, RunFolder("a run", overwrite=True)))
     assert "--overw" not in again
-    args = cli._build_parser().parse_args(again[1:])
+    args = cli.parse(again[1:])
     assert (args.resume, args.out, args.text) == (True, "a run", ["text.txt"])
 
 
