@@ -104,17 +104,22 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return convert
 
 
-def number(low: float, high: float, *, high_excluded: bool = False) -> Callable[[str], float]:
+def number(
+    low: float, high: float, *, low_excluded: bool = False, high_excluded: bool = False
+) -> Callable[[str], float]:
     def convert(value: str) -> float:
         try:
             number = float(value)
         except ValueError:
             number = math.nan
-        if not (low <= number < high or (number == high and not high_excluded)):
-            upper = "" if high == math.inf else f" {'below' if high_excluded else 'to'} {high:g}"
-            raise argparse.ArgumentTypeError(
-                f"expected a finite number from {low:g}{upper}, got {value!r}"
-            )
+        inside = low < number < high
+        if not (
+            inside or (number == low and not low_excluded) or (number == high and not high_excluded)
+        ):
+            lower = f"above {low:g}," if low_excluded else f"from {low:g}"
+            most = "below" if high_excluded else "at most" if low_excluded else "to"
+            bounds = lower.rstrip(",") if high == math.inf else f"{lower} {most} {high:g}"
+            raise argparse.ArgumentTypeError(f"expected a finite number {bounds}, got {value!r}")
         return number
 
     return convert

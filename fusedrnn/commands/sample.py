@@ -6,7 +6,6 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +22,6 @@ from fusedrnn.text.vocab import UNKNOWN_POLICIES
 
 _RULES = ("top_k", "top_p", "repetition_penalty", "no_repeat_ngram")
 _FIRST = ("temperature", "seed")  # without a prompt they choose the first token of beams, too
-
-
-def _above_zero(most: float) -> Callable[[str], float]:
-    """The type of a finite number above 0 that is at most ``most``."""
-
-    def convert(value: str) -> float:
-        try:
-            found = float(value)
-        except ValueError:
-            found = math.nan
-        if not (0.0 < found <= most and math.isfinite(found)):
-            upper = "" if most == math.inf else f", at most {most:g}"
-            raise argparse.ArgumentTypeError(
-                f"expected a finite number above 0{upper}, got {value!r}"
-            )
-        return found
-
-    return convert
 
 
 def add(commands: Any) -> None:
@@ -84,14 +65,14 @@ def _add_rules(group: Any) -> None:
     )
     group.add_argument(
         "--top-p",
-        type=_above_zero(1.0),
+        type=number(0.0, 1.0, low_excluded=True),
         default=1.0,
         metavar="X",
         help="of the fewest likeliest that make up this share",
     )
     group.add_argument(
         "--repetition-penalty",
-        type=_above_zero(math.inf),
+        type=number(0.0, math.inf, low_excluded=True, high_excluded=True),
         default=1.0,
         metavar="X",
         help="above 1: tokens that were there already are less likely",

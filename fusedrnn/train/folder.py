@@ -13,7 +13,7 @@ from typing import Any
 
 from fusedrnn.errors import UserError
 from fusedrnn.train.checkpoint import FILE_NAME
-from fusedrnn.train.files import remove_leftovers, write_atomically
+from fusedrnn.train.files import remove_leftovers, versions, write_atomically
 
 try:
     import fcntl
@@ -94,7 +94,7 @@ class RunFolder:
     @property
     def files(self) -> tuple[Path, ...]:
         """All that a run may write, whether it is there or not."""
-        older = sorted(self.path.glob(f"{self.checkpoint.stem}.[0-9]*{self.checkpoint.suffix}"))
+        older = [file for file in versions(self.checkpoint) if file != self.checkpoint]
         return (
             self.checkpoint,
             *older,

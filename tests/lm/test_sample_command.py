@@ -127,17 +127,17 @@ def test_streams_show_one_drawn_text(chars, capsys, flags):
     assert error.startswith("fusedrnn sample: error: --stream: expected one prompt")
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        "--temperature 0.5",
-        "--top-k 3",
-        "--top-p 0.4",
-        "--repetition-penalty 3",
-        "--no-repeat-ngram 1",
-        "--seed 7",
-    ],
-)
+RULES = [
+    "--temperature 0.5",
+    "--top-k 3",
+    "--top-p 0.4",
+    "--repetition-penalty 3",
+    "--no-repeat-ngram 1",
+    "--seed 7",
+]
+
+
+@pytest.mark.parametrize("flags", RULES)
 def test_beams_refuse_the_rules_of_draws(chars, capsys, flags):
     flag = flags.split()[0]
     arguments = ("sample", ".", "--prompt", "the ", "--beams", 2, *flags.split())
@@ -156,23 +156,10 @@ def test_a_length_penalty_is_for_beams(chars, capsys):
     assert error.endswith("error: --length-penalty: expected it with --beams, got none\n")
 
 
-@pytest.mark.parametrize(
-    "flags",
-    [
-        "--prompt t",
-        "--length 9",
-        "--stop e",
-        "--stream",
-        "--temperature 0.5",
-        "--top-k 3",
-        "--top-p 0.4",
-        "--repetition-penalty 3",
-        "--no-repeat-ngram 1",
-        "--beams 2",
-        "--length-penalty 1",
-        "--seed 7",
-    ],
-)
+OF_DRAWING = ["--prompt t", "--length 9", "--stop e", "--stream", "--beams 2", "--length-penalty 1"]
+
+
+@pytest.mark.parametrize("flags", [*OF_DRAWING, *RULES])
 def test_a_score_refuses_what_is_for_drawing(chars, capsys, flags):
     flag = flags.split()[0]
     error = run(capsys, "sample", ".", "--score", "the time", *flags.split(), code=1)

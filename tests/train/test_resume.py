@@ -18,8 +18,10 @@ from fusedrnn.train import (
     RunExistsError,
     RunFolder,
     checkpoint,
+    distributed,
     train,
 )
+from fusedrnn.train.loop import alone_in
 from fusedrnn.train.metrics import MetricsFile
 from fusedrnn.train.state import differences
 
@@ -263,6 +265,28 @@ def test_a_folder_is_claimed_from_its_making_to_the_end_of_the_run(tmp_path):
         with pytest.raises(RunExistsError, match="nobody else trains into"):
             RunFolder(folder.path, overwrite=True).create({"by": "another"})
     assert folder.read_config() == {"by": "its owner"}
+
+
+def refused(folder):
+    """What a run that wants to train into a folder in use is told."""
+    with (
+        pytest.raises(RunExistsError, match="nobody else trains into") as error,
+        alone_in(folder),
+    ):
+        pytest.fail("trained into a folder in use")
+    return str(error.value)
+
+
+def test_the_other_processes_of_a_run_learn_that_its_folder_is_in_use(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(distributed, "from_first", lambda value: told.append(value) or value)
+    folder = folder_of(tmp_path / "run")
+    with folder.claimed():
+        message = refused(RunFolder(folder.path, resume=True))
+    assert told == [message]
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    monkeypatch.setattr(distributed, "from_first", lambda _: told[0])
+    assert refused(folder) == told[0]
 
 
 def test_of_two_who_begin_one_run_the_second_is_refused(tmp_path):
