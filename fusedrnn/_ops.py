@@ -57,6 +57,7 @@ Backward = tuple[Tensor, Tensor, Tensor, list[Tensor]]
 _forward = torch.ops.fusedrnn.layer_forward.default
 _backward = torch.ops.fusedrnn.layer_backward.default
 _step = torch.ops.fusedrnn.layer_step.default
+_linear_cross_entropy = torch.ops.fusedrnn.linear_cross_entropy.default
 
 
 def layer_forward(
@@ -174,6 +175,37 @@ def layer_step(
     )
 
 
+def linear_cross_entropy(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    ignored: int,
+    mean: bool,
+    need_dx: bool,
+    need_dw: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The cross entropy of a linear head and its gradients, on the CPU alone.
+
+    Args:
+        x, weight, bias: ``[N, H]``, ``[V, H]``, ``[V]`` or None, float32 or float64.
+        labels: int64 ``[N]``, each in ``[0, V)`` or ``ignored``, which counts for nothing.
+        mean: whether the loss is a mean over the rows that count, or their sum.
+        need_dx, need_dw: whether the gradients of ``x``, and of ``weight`` and ``bias``, are wanted.
+
+    Returns:
+        The loss, a scalar, and its gradients by ``x``, ``weight`` and ``bias``, each of shape ``[0]``
+        if not wanted.
+    """
+    return cast(
+        "tuple[Tensor, Tensor, Tensor, Tensor]",
+        _linear_cross_entropy(
+            x.contiguous(), weight.contiguous(), None if bias is None else bias.contiguous(),
+            labels.contiguous(), ignored, mean, need_dx, need_dw,
+        ),
+    )  # fmt: skip
+
+
 def _accumulation_type(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
@@ -273,4 +305,23 @@ def _fake_step(
         w_ih.new_empty((batch, state_size)),
         w_ih.new_empty((layers, batch, state_size)),
         w_ih.new_empty((layers, batch, hidden_size)) if info.has_c else None,
+    )
+
+
+@library.register_fake("fusedrnn::linear_cross_entropy")  # type: ignore[untyped-decorator]
+def _fake_linear_cross_entropy(
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None,
+    labels: Tensor,
+    ignored: int,
+    mean: bool,
+    need_dx: bool,
+    need_dw: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return (
+        x.new_empty(()),
+        x.new_empty(x.shape if need_dx else (0,)),
+        x.new_empty(w.shape if need_dw else (0,)),
+        x.new_empty((w.shape[0],) if need_dw and bias is not None else (0,)),
     )

@@ -1,4 +1,5 @@
-"""Recurrent layers as functions: :func:`elman`, :func:`lstm`, :func:`gru`.
+"""Recurrent layers as functions: :func:`elman`, :func:`lstm`, :func:`gru`; and the loss of a head on
+top of them, :func:`linear_cross_entropy`.
 
 One call is one layer, all its directions, the whole sequence, time first. Derivatives of every kind
 are right: eager and double backward, ``torch.compile``, ``torch.export`` and :mod:`torch.func`.
@@ -18,8 +19,9 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fusedrnn import _C, _autograd, _checks, _direct, _ops, _traced, reference
+from fusedrnn._cross_entropy import linear_cross_entropy
 
-__all__ = ["elman", "gru", "lstm"]
+__all__ = ["elman", "gru", "linear_cross_entropy", "lstm"]
 
 
 def elman(

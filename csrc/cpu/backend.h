@@ -14,7 +14,8 @@ struct Threads {
   void (*run)(int64_t n, void (*body)(void* ctx, int64_t i), void* ctx);
 };
 
-struct GenerateArgs;  // generate.h
+struct CrossEntropyArgs;  // cross_entropy.h
+struct GenerateArgs;      // generate.h
 struct Head;
 struct Draw;
 
@@ -39,6 +40,8 @@ struct Kernels {
   void (*head)(const Head&, const double* h, int64_t h_ld, int64_t begin, int64_t end, double* to, int64_t ld);
   // A token and its logarithmic probability, or -1 where there is none to draw.
   int64_t (*draw)(const Draw&, double* logprob);
+  // The loss, a sum over the rows that count (cross_entropy.h).
+  double (*cross_entropy)(const CrossEntropyArgs&, const Threads&);
 };
 
 // The best set this machine runs, or the one FUSEDRNN_ISA names; chosen at the first call. Throws std::runtime_error,

@@ -27,6 +27,7 @@ namespace fusedrnn::cpu {
   bool generate_rows(const GenerateArgs&, const Threads&);                            \
   void head(const Head&, const double*, int64_t, int64_t, int64_t, double*, int64_t); \
   int64_t draw(const Draw&, double*);                                                 \
+  double cross_entropy(const CrossEntropyArgs&, const Threads&);                      \
   }
 FUSEDRNN_ISAS(FUSEDRNN_DECLARE)
 
@@ -41,7 +42,8 @@ namespace {
    space::forward_again,                       \
    space::generate_rows,                       \
    space::head,                                \
-   space::draw},
+   space::draw,                                \
+   space::cross_entropy},
 constexpr Kernels kSets[] = {FUSEDRNN_ISAS(FUSEDRNN_ENTRY)};
 constexpr int kSetCount = sizeof(kSets) / sizeof(kSets[0]);
 

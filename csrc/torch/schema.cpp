@@ -1,4 +1,5 @@
-// The schemas of all ops. Implementations: cpu_layer.cpp, generate.cpp, and cuda_*.cpp in the CUDA library.
+// The schemas of all ops. Implementations: cpu_layer.cpp, generate.cpp, cross_entropy.cpp, and cuda_*.cpp in the
+// CUDA library.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(fusedrnn, m) {
@@ -20,4 +21,7 @@ STABLE_TORCH_LIBRARY(fusedrnn, m) {
       "generate(Tensor(a!) h, Tensor(b!)? c, Tensor(c!) history, Tensor(d!) lengths, Tensor[] weights, "
       "Tensor? embedding, Tensor head, Tensor? head_bias, Tensor uniform, Tensor? banned, int cell, "
       "float penalty, int ngram, float temperature, int top_k, float top_p) -> Tensor logprobs");
+  m.def(
+      "linear_cross_entropy(Tensor x, Tensor w, Tensor? bias, Tensor labels, int ignored, bool mean, "
+      "bool need_dx, bool need_dw) -> (Tensor loss, Tensor dx, Tensor dw, Tensor db)");
 }

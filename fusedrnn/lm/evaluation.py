@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusedrnn.lm.model import State
+from fusedrnn.lm.model import State, labelled
 from fusedrnn.text.batches import document_resets, gather
 from fusedrnn.text.errors import TextError
 
@@ -54,10 +55,9 @@ def evaluate(
             here, following = _block(ids, starts + begin, count)
             resets = _resets(here, starts + begin, separator, documents)
             options = {} if resets is None else {"resets": resets}
-            logits, state = model(here, state, **options)
-            total += F.cross_entropy(
-                logits.flatten(0, 1), following.flatten(), ignore_index=_PADDING, reduction="sum"
-            )
+            scored = partial(model, here, state, **options)
+            loss, state = labelled(model, scored, following, "sum")
+            total += loss
     finally:
         model.train(training)
     return total.item() / (len(ids) - 1)

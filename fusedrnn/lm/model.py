@@ -11,8 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fusedrnn.functional import linear_cross_entropy
 from fusedrnn.layers import GRU, LSTM, RNN
 from fusedrnn.lm.dropout import SequenceDropout, dropped_between
 
@@ -109,17 +111,22 @@ class LanguageModel(nn.Module):
         *,
         lengths: Tensor | None = None,
         resets: Tensor | None = None,
+        labels: Tensor | None = None,
+        reduction: str = "mean",
     ) -> tuple[Tensor, State]:
-        """Logits of the token after each token.
+        """Logits of the token after each token, or how well they fit what came.
 
         Args:
             ids: int64 ``[T, B]``, each in ``[0, V)``.
             state: the recurrent state to go on from, as the last call returned it; None for zeros.
             lengths, resets: see the layers.
+            labels: int64 ``[T, B]``, what came after each token; -100 where that does not count.
+            reduction: of their loss, see `fusedrnn.functional.linear_cross_entropy`.
 
         Returns:
-            logits ``[T, B, V]`` and the state after the last step: ``[layers, B, hidden]``, two of
-            them for an LSTM.
+            logits ``[T, B, V]``, or with labels their cross entropy in nats, which takes less time
+            and memory than the logits; and the state after the last step: ``[layers, B, hidden]``,
+            two of them for an LSTM.
         """
         inputs = ids if self.embedding is None else self.dropout(self.embedding(ids))
         # Only what is used is passed on, so that any module with torch.nn's interface can stand in.
@@ -131,8 +138,38 @@ class LanguageModel(nn.Module):
             outputs, state = dropped_between(cell, weights, inputs, state, self.dropout, options)
         else:
             outputs, state = self.rnn(inputs, state, **options)
-        logits: Tensor = self.head(self.dropout(outputs))
+        outputs = self.dropout(outputs)
+        if labels is not None:
+            return self._loss(outputs, labels, reduction), state
+        logits: Tensor = self.head(outputs)
         return logits, state
+
+    def _loss(self, outputs: Tensor, labels: Tensor, reduction: str) -> Tensor:
+        head = self.head
+        if type(head) is nn.Linear and not (head._forward_hooks or head._forward_pre_hooks):
+            return linear_cross_entropy(
+                outputs, head.weight, labels, linear_bias=head.bias, reduction=reduction
+            )
+        logits: Tensor = head(outputs)
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction=reduction)
+
+
+def labelled(
+    model: nn.Module,
+    call: Callable[..., tuple[Tensor, State]],
+    labels: Tensor,
+    reduction: str = "mean",
+) -> tuple[Tensor, State]:
+    """The loss of ``labels``, and the state.
+
+    Args:
+        call: the model, or what wraps it, but for ``labels``.
+        model: a `LanguageModel` is asked for its loss, any other module for its logits.
+    """
+    if type(model) is LanguageModel:
+        return call(labels=labels, reduction=reduction)
+    logits, state = call()
+    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction=reduction), state
 
 
 def detach(state: State) -> State:

@@ -82,24 +82,28 @@ class Streams:
             skip: number of blocks to leave out at the beginning.
         """
         starts = self.order.starts(epoch)[:, self._rows]
+        streams = self._side_by_side(starts) if self.order.carries else None
         begin = sum(stretches[:skip])
         for chunks in stretches[skip:]:
-            rows, length = starts[begin].to(self._ids.device), chunks * self.order.steps
-            if self.order.carries:
-                block = self._strided(starts[begin], length + 1)
+            first, length = begin * self.order.steps, chunks * self.order.steps
+            if streams is not None:
+                block = streams[first : first + length + 1].to(
+                    torch.int64, memory_format=torch.contiguous_format, copy=True
+                )
                 inputs, labels = block[:-1], block[1:]
             else:
-                inputs, labels = self._windows[rows]
+                inputs, labels = self._windows[starts[begin].to(self._ids.device)]
             resets = self._documents
             if resets is not None:
-                resets = document_resets(resets, rows, length)
+                resets = document_resets(resets, starts[begin].to(resets.device), length)
             yield inputs, labels, resets
             begin += chunks
 
-    def _strided(self, starts: Tensor, length: int) -> Tensor:
-        """In sequential order the rows are equally far apart: one copy makes the block."""
-        first = int(starts[0])
-        stride = int(starts[1]) - first if len(starts) > 1 else 1
+    def _side_by_side(self, starts: Tensor) -> Tensor:
+        """In sequential order the rows of an epoch are equally far apart: one view ``[tokens, rows]``
+        of the text, from which one copy makes a block."""
+        first = int(starts[0, 0])
+        stride = int(starts[0, 1]) - first if starts.shape[1] > 1 else 1
+        length = len(starts) * self.order.steps + 1
         offset = self._ids.storage_offset() + first
-        view = self._ids.as_strided((length, len(starts)), (1, stride), offset)
-        return view.to(torch.int64, memory_format=torch.contiguous_format, copy=True)
+        return self._ids.as_strided((length, starts.shape[1]), (1, stride), offset)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusedrnn.lm.checkpoint import KIND, describe
 from fusedrnn.lm.evaluation import evaluate
-from fusedrnn.lm.model import LanguageModel, detach
+from fusedrnn.lm.model import LanguageModel, detach, labelled
 from fusedrnn.lm.sample import sample_text
 from fusedrnn.lm.streams import Batch, Streams
 from fusedrnn.lm.truncation import crossing, probability, stretches
@@ -126,8 +126,9 @@ class LanguageModelTask(Task):
             if losses:
                 state = crossing(state, self._cut)
             options = {} if resets is None else {"resets": resets}
-            logits, state = model(here, state, **options)
-            losses.append(F.cross_entropy(logits.flatten(0, 1), following.flatten()))
+            scored = partial(model, here, state, **options)
+            loss, state = labelled(self.model, scored, following)
+            losses.append(loss)
         together = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         weight = self._weight(len(losses))
         tokens = self._steps * batch[1].shape[1]

@@ -18,13 +18,13 @@ def clip(parameters: Sequence[nn.Parameter], norm: float, value: float | None = 
     Returns:
         The global norm before it was clipped, a scalar. A CUDA device is not waited for.
     """
-    gradients = [each.grad for each in parameters if each.grad is not None]
+    gradients = [grad for each in parameters if (grad := each.grad) is not None]
     if value is not None:
         torch._foreach_clamp_min_(gradients, -value)
         torch._foreach_clamp_max_(gradients, value)
     total = global_norm(gradients)
     if norm and gradients:
-        if total.device.type == "cpu":
+        if total.is_cpu:
             # Reading the norm is free here, and most updates need no pass over the gradients.
             scale = norm / (float(total) + 1e-6)
             if scale < 1.0:
@@ -34,14 +34,13 @@ def clip(parameters: Sequence[nn.Parameter], norm: float, value: float | None = 
     return total
 
 
-@torch.no_grad()
 def global_norm(gradients: Sequence[Tensor]) -> Tensor:
-    """The 2-norm of all entries of all gradients, a scalar."""
+    """The 2-norm of all entries of all gradients, a scalar without history."""
     if not gradients:
         return torch.zeros(())
     first = gradients[0]
     if all(each.dtype == first.dtype and each.device == first.device for each in gradients):
         # What get_total_norm does, without its sorting by device and dtype, which costs more.
         norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(gradients))))
-        return norm
+        return norm.detach()  # costs less than no_grad; gradients seldom have a history
     return torch.nn.utils.get_total_norm(gradients)

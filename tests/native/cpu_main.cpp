@@ -24,6 +24,7 @@ int main(int count, char** arguments) {
   system_says_how_idle_it_is();
   team_hopes_again();
   test_generate();
+  test_cross_entropy();
   test_layers();
   return check::summary();
 }

@@ -5,6 +5,7 @@ void test_layers();
 void test_conversions();
 void test_pools();
 void test_generate();
+void test_cross_entropy();
 void team_under_sleepers();
 void team_weighs_waits();
 void team_stays_alone();

@@ -86,6 +86,14 @@ def test_the_norm_is_that_of_all_entries_in_any_mix_of_dtypes():
     assert global_norm([]) == 0
 
 
+def test_the_norm_has_no_history():
+    gradients = [torch.tensor([3.0, 4.0], requires_grad=True)]
+    for each in (gradients, [*gradients, torch.zeros(2, dtype=torch.float64)]):
+        norm = global_norm(each)
+        assert norm == 5
+        assert not norm.requires_grad
+
+
 @pytest.mark.parametrize(
     "changes",
     [
