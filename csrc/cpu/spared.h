@@ -12,7 +12,8 @@ class Spared {
  public:
   // `others` threads have worked beside the leader for so many nanoseconds.
   void add(int64_t ns, int64_t others) {
-    balance_.store(std::min(balance() + others * ns, kMost), std::memory_order_relaxed);
+    const int64_t spared = others * ns;
+    balance_.store(std::min(balance() + spared, std::max(kMost, spared)), std::memory_order_relaxed);
   }
   // The leader has waited for so long. Whether it had better go on alone for a while.
   bool waited(int64_t ns) {
@@ -26,7 +27,8 @@ class Spared {
   static constexpr int64_t kLongWait = 200'000;
   // Alone already where this share of what was spared is waited for: near the whole, one thread is the steadier choice.
   static constexpr double kBorne = 0.7;
-  // However much was spared before: a bad time costs no more than this.
+  // However much was spared before: a bad time costs no more than this. A single piece of work may be longer, and what
+  // it spares counts whole against the wait at its end.
   static constexpr int64_t kMost = 15'000'000;
 
   int64_t balance() const { return balance_.load(std::memory_order_relaxed); }
