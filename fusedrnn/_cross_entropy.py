@@ -57,18 +57,33 @@ def linear_cross_entropy(
             f"target: expected shape {list(input.shape[:-1])}, one class for each row of the input, "
             f"got {list(target.shape)}"
         )
-    x, labels = input.reshape(-1, input.shape[-1]), target.reshape(-1).long()
-    if not _native(x, linear_weight, linear_bias, labels):
-        return _plain(x, linear_weight, linear_bias, labels, reduction, ignore_index)
+    labels = target if target.dtype == torch.int64 else target.long()
+    if input.dim() > 4:
+        input, labels = input.flatten(0, -2), labels.flatten()
+    if not _native(input, linear_weight, linear_bias, labels):
+        return _plain(input, linear_weight, linear_bias, labels, reduction, ignore_index)
     try:
         loss: Tensor = _LinearCrossEntropy.apply(  # type: ignore[no-untyped-call]
-            x, linear_weight, linear_bias, labels, reduction, ignore_index
+            input, linear_weight, linear_bias, labels, reduction, ignore_index
         )
     except RuntimeError as error:
         if "expected labels in" in str(error):
             raise IndexError(f"target: {str(error).removeprefix('fusedrnn: ')}") from None
         raise
     return loss
+
+
+def head_loss(head: nn.Module, input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
+    """The cross entropy of the scores that ``head`` gives, for classes ``target`` or -100.
+
+    In one pass where the head is a plain linear layer that nobody watches or has changed.
+    """
+    if type(head) is nn.Linear and not (head._forward_hooks or head._forward_pre_hooks):
+        return linear_cross_entropy(
+            input, head.weight, target, linear_bias=head.bias, reduction=reduction
+        )
+    scores: Tensor = head(input)
+    return F.cross_entropy(scores.flatten(0, -2), target.flatten(), reduction=reduction)
 
 
 class _LinearCrossEntropy(Function):
@@ -126,8 +141,8 @@ def _plain(
     ignored: int,
 ) -> Tensor:
     """The same by torch's own functions."""
-    logits = F.linear(x, weight, bias)
-    return F.cross_entropy(logits, labels, reduction=reduction, ignore_index=ignored)
+    logits = F.linear(x.reshape(-1, x.shape[-1]), weight, bias)
+    return F.cross_entropy(logits, labels.reshape(-1), reduction=reduction, ignore_index=ignored)
 
 
 def _native(x: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> bool:

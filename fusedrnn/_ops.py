@@ -188,8 +188,9 @@ def linear_cross_entropy(
     """The cross entropy of a linear head and its gradients, on the CPU alone.
 
     Args:
-        x, weight, bias: ``[N, H]``, ``[V, H]``, ``[V]`` or None, float32 or float64.
-        labels: int64 ``[N]``, each in ``[0, V)`` or ``ignored``, which counts for nothing.
+        x, weight, bias: ``[..., H]`` of up to 4 dimensions, ``[V, H]``, ``[V]`` or None, float32 or
+            float64.
+        labels: int64 ``[...]``, each in ``[0, V)`` or ``ignored``, which counts for nothing.
         mean: whether the loss is a mean over the rows that count, or their sum.
         need_dx, need_dw: whether the gradients of ``x``, and of ``weight`` and ``bias``, are wanted.
 

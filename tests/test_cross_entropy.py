@@ -121,6 +121,11 @@ def test_leading_dimensions_strides_and_integer_dtypes():
         assert torch.equal(loss, expected[0])
         for a, c in zip(torch.autograd.grad(loss, strided), expected[1], strict=True):
             assert torch.equal(a, c)
+    many = linear_cross_entropy(
+        x.view(2, 1, 3, 2, 2, 6), w, labels.view(2, 1, 3, 2, 2), linear_bias=b
+    )
+    assert torch.equal(many, expected[0])
+    assert torch.equal(torch.autograd.grad(many, x)[0], expected[1][0])
     one = linear_cross_entropy(x[0], w, labels[0], linear_bias=b)
     assert torch.allclose(one, F.cross_entropy(F.linear(x[0], w, b), labels[0]))
 
@@ -330,6 +335,8 @@ class TestErrors:
             linear_cross_entropy(x, w, labels, linear_bias=b[:4])
         with pytest.raises(RuntimeError, match=r"w \[V, H\], got .* \[15\]"):
             linear_cross_entropy(x, w.flatten(), labels)
+        with pytest.raises(RuntimeError, match="at least one feature and one class"):
+            linear_cross_entropy(x, w[:0], labels)
 
     def test_dtypes_that_differ(self):
         x, w, _, labels = self.given()

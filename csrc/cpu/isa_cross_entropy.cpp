@@ -60,7 +60,8 @@ struct Loss {
       own[i] = {arena.take<T>((chunk_rows + kMaxRows) * kMaxColumns * L),
                 arena.take<T>(PackedGradients<T>::size(1, block_classes, chunk_rows)), arena.take<T>(block_classes)};
   }
-  // Fewer rows than half the features, and reading and writing dW again would cost more than scores that leave the cache.
+  // Fewer rows than half the features, and reading and writing dW again would cost more than scores that leave the
+  // cache.
   int64_t most_rows() const {
     const int64_t fit = max64(kMostBytes / (width * int64_t(sizeof(T))), a.H / 2);
     return max64(kFewestRows, min64(fit, kMostRows) / kRowsTogether * kRowsTogether);
@@ -73,7 +74,8 @@ struct Loss {
 
   // Share i of what is copied before the first chunk.
   void prepare(int64_t i) {
-    const Range rows = share(a.N, i, parts), z_rows = share(chunk_rows, i, parts), of_z = share(classes.count, i, parts);
+    const Range rows = share(a.N, i, parts), z_rows = share(chunk_rows, i, parts),
+                of_z = share(classes.count, i, parts);
     for (int64_t r = rows.begin; r < rows.end; r++) x_row[r] = x() + r * a.H;
     for (int64_t r = rows.begin; a.dx && r < rows.end; r++) dx_row[r] = static_cast<T*>(a.dx) + r * a.H;
     for (int64_t r = z_rows.begin; r < z_rows.end; r++) z_row[r] = z_out[r] = z + r * width;

@@ -10,11 +10,14 @@
 namespace fusedrnn::torch_ops {
 namespace {
 
-const void* take(const Tensor& t, const Extent& shape, ScalarType type, const char* name) {
+const void* take(const Tensor& t, ScalarType type, const char* name) {
   expect(t.scalar_type() == type, name, " of dtype ", type_name(type), ", got ", type_name(t.scalar_type()));
   expect(t.is_cpu() && t.is_contiguous(), name, " contiguous, on the CPU");
-  check_shape(t, shape, name);
   return t.const_data_ptr();
+}
+const void* take(const Tensor& t, const Extent& shape, ScalarType type, const char* name) {
+  check_shape(t, shape, name);
+  return take(t, type, name);
 }
 
 // How many rows count. Labels index memory, so they are looked at before the kernel runs.
@@ -28,8 +31,10 @@ int64_t count_rows(const cpu::CrossEntropyArgs& a) {
   return count;
 }
 
-Tensor output(const Tensor& like, bool wanted, const Extent& shape, void*& data) {
-  Tensor made = make_empty(like, wanted ? shape : Extent{0}, like.scalar_type());
+Tensor output(const Tensor& like, bool wanted, torch::headeronly::IntHeaderOnlyArrayRef shape, void*& data) {
+  const int64_t none[1] = {0};
+  Tensor made =
+      make_empty(like, wanted ? shape : torch::headeronly::IntHeaderOnlyArrayRef(none, 1), like.scalar_type());
   if (wanted) data = made.mutable_data_ptr();
   return made;
 }
@@ -41,31 +46,35 @@ void fill_scalar(Tensor& t, double value) {
     *static_cast<float*>(t.mutable_data_ptr()) = static_cast<float>(value);
 }
 
-// x [N, H], w [V, H], bias [V], labels [N] -> the loss, the mean over the rows that count or their sum, and its
+// x [..., H], w [V, H], bias [V], labels [...] -> the loss, the mean over the rows that count or their sum, and its
 // gradients.
 std::tuple<Tensor, Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& x, const Tensor& w,
                                                                 const MaybeTensor& bias, const Tensor& labels,
                                                                 int64_t ignored, bool mean, bool need_dx,
                                                                 bool need_dw) {
-  expect(x.dim() == 2 && w.dim() == 2, "x [N, H] and w [V, H], got ", Shape{x}, " and ", Shape{w});
+  expect(x.dim() >= 1 && x.dim() <= 4 && w.dim() == 2, "x [..., H] of 1 to 4 dimensions and w [V, H], got ", Shape{x},
+         " and ", Shape{w});
   const ScalarType type = x.scalar_type();
   expect(type == ScalarType::Float || type == ScalarType::Double, "x of dtype float32 or float64, got ",
          type_name(type));
   cpu::CrossEntropyArgs a{};
   a.dtype = dtype_of(x, "x");
-  a.N = x.size(0), a.H = x.size(1), a.V = w.size(0);
-  expect(a.H > 0 && a.V > 0, "at least one feature and one class, got ", Shape{w});
-  a.x = take(x, {a.N, a.H}, type, "x");
+  a.H = x.size(x.dim() - 1), a.V = w.size(0);
+  expect(a.H > 0 && a.V > 0, "at least one feature and one class, got x ", Shape{x}, " and w ", Shape{w});
+  a.N = x.numel() / a.H;
+  a.x = take(x, type, "x");
   a.w = take(w, {a.V, a.H}, type, "w");
   if (bias) a.bias = take(*bias, {a.V}, type, "bias");
-  a.labels = static_cast<const int64_t*>(take(labels, {a.N}, ScalarType::Long, "labels"));
+  expect(labels.numel() == a.N, a.N, " labels, one for each row of x, got ", Shape{labels});
+  a.labels = static_cast<const int64_t*>(take(labels, ScalarType::Long, "labels"));
   a.ignored = ignored;
   const double count = static_cast<double>(count_rows(a));
   a.scale = mean && count > 0 ? 1 / count : 1;
   Tensor loss = make_empty(x, Extent{}, type);
-  Tensor dx = output(x, need_dx, {a.N, a.H}, a.dx);
-  Tensor dw = output(x, need_dw, {a.V, a.H}, a.dw);
-  Tensor db = output(x, need_dw && bias, {a.V}, a.db);
+  Tensor dx = output(x, need_dx, x.sizes(), a.dx);
+  Tensor dw = output(x, need_dw, w.sizes(), a.dw);
+  const int64_t classes[1] = {a.V};
+  Tensor db = output(x, need_dw && bias, {classes, 1}, a.db);
   const size_t element = type == ScalarType::Double ? 8 : 4;
   cpu::expect_writes(a.dx, static_cast<size_t>(a.N * a.H) * element);
   cpu::expect_writes(a.dw, static_cast<size_t>(a.V * a.H) * element);

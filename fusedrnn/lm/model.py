@@ -14,7 +14,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusedrnn.functional import linear_cross_entropy
+from fusedrnn._cross_entropy import head_loss
 from fusedrnn.layers import GRU, LSTM, RNN
 from fusedrnn.lm.dropout import SequenceDropout, dropped_between
 
@@ -140,18 +140,9 @@ class LanguageModel(nn.Module):
             outputs, state = self.rnn(inputs, state, **options)
         outputs = self.dropout(outputs)
         if labels is not None:
-            return self._loss(outputs, labels, reduction), state
+            return head_loss(self.head, outputs, labels, reduction), state
         logits: Tensor = self.head(outputs)
         return logits, state
-
-    def _loss(self, outputs: Tensor, labels: Tensor, reduction: str) -> Tensor:
-        head = self.head
-        if type(head) is nn.Linear and not (head._forward_hooks or head._forward_pre_hooks):
-            return linear_cross_entropy(
-                outputs, head.weight, labels, linear_bias=head.bias, reduction=reduction
-            )
-        logits: Tensor = head(outputs)
-        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction=reduction)
 
 
 def labelled(

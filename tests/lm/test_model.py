@@ -119,3 +119,53 @@ def test_one_seed_gives_equal_parameters():
 def test_bad_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         LanguageModel(**{"vocab_size": V, **options})
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("options", [{}, {"embedding": 8, "hidden": 8, "tied": True}], ids=str)
+def test_loss_of_labels_is_that_of_the_logits(options, reduction):
+    torch.manual_seed(0)
+    model = LanguageModel(V, "lstm", **{"hidden": 8} | options).double()
+    ids, labels = _ids(), _ids(1)
+    labels[2, 1] = -100
+    logits, state = model(ids)
+    expected = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction=reduction)
+    loss, same = model(ids, labels=labels, reduction=reduction)
+    assert torch.allclose(loss, expected)
+    assert all(torch.equal(a, b) for a, b in zip(same, state, strict=True))
+    parameters = list(model.parameters())
+    for a, b in zip(
+        torch.autograd.grad(loss, parameters),
+        torch.autograd.grad(expected, parameters),
+        strict=True,
+    ):
+        assert torch.allclose(a, b)
+
+
+class _Halved(torch.nn.Linear):
+    def forward(self, x):
+        return super().forward(x) / 2
+
+
+def _watch(head):
+    head.register_forward_hook(lambda module, inputs, output: output / 2)
+    return head
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda head: _Halved(8, V),
+        _watch,
+        lambda head: torch.nn.utils.parametrizations.weight_norm(head),
+        lambda head: torch.nn.Sequential(head, torch.nn.Tanh()),
+    ],
+    ids=["own forward", "hook", "parametrized", "more than linear"],
+)
+def test_loss_of_a_head_that_was_changed(change):
+    torch.manual_seed(0)
+    model = LanguageModel(V, "gru", hidden=8)
+    model.head = change(model.head)
+    ids, labels = _ids(), _ids(1)
+    expected = F.cross_entropy(model(ids)[0].flatten(0, 1), labels.flatten())
+    assert torch.allclose(model(ids, labels=labels)[0], expected)

@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fusedrnn._cross_entropy import head_loss
 from fusedrnn.lm.model import CELLS, State
 from fusedrnn.tasks.translate.attention import ATTENTIONS, Memory
 
@@ -107,8 +108,9 @@ class EncoderDecoder(nn.Module):
         inputs: Tensor,
         lengths: Tensor,
         truth: float = 1.0,
+        labels: Tensor | None = None,
     ) -> Tensor:
-        """Logits of the token after each given target token.
+        """Logits of the token after each given target token, or how well they fit what came.
 
         Args:
             source: int64 ``[S, B]``; what lies past a row's length is not looked at.
@@ -118,10 +120,11 @@ class EncoderDecoder(nn.Module):
             truth: the probability with which a step reads its given token; else it reads one drawn
                 from the model's own prediction (Bengio et al., arXiv:1506.03099), each step and row
                 apart, through which no gradient flows.
+            labels: int64 ``[T, B]``, the target and its end mark.
 
         Returns:
             logits ``[N, V]`` of the N valid steps, those of the first step first: the order of
-            ``inputs[valid_steps(lengths, T)]``.
+            ``inputs[valid_steps(lengths, T)]``. With labels the mean of their cross entropy, in nats.
         """
         memory, state = self.encode(source, source_lengths)
         if truth < 1.0:
@@ -130,7 +133,11 @@ class EncoderDecoder(nn.Module):
             outputs = self._run_stepwise(inputs, state, memory)
         else:
             outputs = self._run_at_once(inputs, state, memory, lengths)[0]
-        logits: Tensor = self.head(self.dropout(outputs[valid_steps(lengths, len(inputs))]))
+        valid = valid_steps(lengths, len(inputs))
+        outputs = self.dropout(outputs[valid])
+        if labels is not None:
+            return head_loss(self.head, outputs, labels[valid])
+        logits: Tensor = self.head(outputs)
         return logits
 
     def encode(self, source: Tensor, lengths: Tensor) -> tuple[Memory, State]:

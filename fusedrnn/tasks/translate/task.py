@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from fusedrnn.tasks.translate.batches import Batch, PairData
 from fusedrnn.tasks.translate.bleu import BleuUnavailableError, corpus_bleu
 from fusedrnn.tasks.translate.codec import Codec
 from fusedrnn.tasks.translate.forcing import truth_at
-from fusedrnn.tasks.translate.model import valid_steps
 from fusedrnn.tasks.translate.pairs import Pair
 from fusedrnn.tasks.translate.predict import Translator
 from fusedrnn.train import Step, Task
@@ -135,10 +133,16 @@ class TranslationTask(Task):
             yield self._train.batch(rows[number], truth)
 
     def loss(self, model: nn.Module, batch: Batch, carried: Any) -> Step:
-        logits = model(batch.source, batch.source_lengths, batch.inputs, batch.lengths, batch.truth)
-        labels = batch.labels[valid_steps(batch.lengths, len(batch.labels))]
-        loss = F.cross_entropy(logits, labels)
-        return Step(loss, loss.detach() * len(labels), len(labels))
+        loss = model(
+            batch.source,
+            batch.source_lengths,
+            batch.inputs,
+            batch.lengths,
+            batch.truth,
+            labels=batch.labels,
+        )
+        count = int(batch.lengths.sum())
+        return Step(loss, loss.detach() * count, count)
 
     def evaluate(self) -> dict[str, float]:
         """``valid_loss``, and of greedy translations ``valid_exact`` and, with sacrebleu,
