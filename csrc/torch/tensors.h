@@ -73,11 +73,11 @@ inline Tensor make_empty(const Tensor& like, torch::headeronly::IntHeaderOnlyArr
   int64_t strides[kMost], stride = 1;
   for (size_t i = dims; i-- > 0; stride *= size[i] > 1 ? size[i] : 1) strides[i] = stride;
   int32_t device = 0;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device));
   const int32_t dtype = torch::stable::detail::to<int32_t>(torch::stable::detail::from(type));
   AtenTensorHandle made = nullptr;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(dims), size.data(), strides, dtype,
-                                                         device, like.get_device_index(), &made));
+  TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(static_cast<int64_t>(dims), size.data(), strides, dtype, device,
+                                                  like.get_device_index(), &made));
   return Tensor(made);
 }
 
