@@ -1,8 +1,8 @@
 # Short names for `python3 run.py ...`, the benchmarks and the GPU record.
 PYTHON ?= python3
 
-.PHONY: build test demo lint bench reproduce gpu
-build test demo lint:
+.PHONY: build test demo lint oldest bench reproduce gpu
+build test demo lint oldest:
 	$(PYTHON) run.py $@
 
 # PART=tests|sanitize|bench runs one part; ARGS go to it (ARGS=--short for the short benchmark).

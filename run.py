@@ -4,6 +4,7 @@
     python3 run.py demo     build, train a character model for a minute, print samples
     python3 run.py test     build, run all tests
     python3 run.py lint     formatters, linters and type checks
+    python3 run.py oldest   compile against the headers of the oldest torch that is supported
     python3 run.py build    build only (incremental)
 
 Everything goes into the folder .venv beside this file; nothing else on the machine is changed.
@@ -13,8 +14,10 @@ Further arguments are handed on: `python3 run.py test -k lstm`.
 import os
 import subprocess
 import sys
+import tempfile
 import time
 import venv
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -22,6 +25,8 @@ VENV = Path(os.environ.get("FUSEDRNN_VENV", ROOT / ".venv"))
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 BUILD_TOOLS = ["setuptools>=77", "wheel", "pybind11>=2.13", "cmake>=3.24", "ninja"]
 STYLE_FOLDERS = ["fusedrnn", "tests", "benchmarks"]
+OLDEST_TORCH = "2.10.0"  # as in pyproject.toml
+TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # as in CMakeLists.txt
 
 
 def call(*command, **environment):
@@ -72,8 +77,29 @@ def lint(arguments):
     call(python, "-m", "mypy", *arguments)
 
 
+def oldest(arguments):
+    """What of torch the native code names must be there from the first release on."""
+    build("test")
+    flags = ["-fsyntax-only", "-std=gnu++20", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"]
+    cuda = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "include"
+    has_cuda = (cuda / "cuda_runtime.h").is_file()
+    sources = [p.relative_to(ROOT) for p in sorted((ROOT / "csrc" / "torch").glob("*.cpp"))
+               if has_cuda or not p.name.startswith("cuda_")]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        call(BIN / "python", "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder,
+             f"torch=={OLDEST_TORCH}")  # fmt: skip
+        (wheel,) = Path(folder).glob("torch-*.whl")
+        with zipfile.ZipFile(wheel) as archive:
+            headers = [n for n in archive.namelist() if n.startswith("torch/include/")]
+            archive.extractall(folder, headers)
+        includes = ["-isystem", Path(folder) / "torch" / "include", "-isystem", cuda]
+        for source in sources:
+            call(os.environ.get("CXX", "g++"), *flags, TORCH_TARGET, *includes, source)
+
+
 def main():
-    jobs = {"demo": demo, "test": test, "lint": lint, "build": lambda _: build("test,dev,plot")}
+    jobs = {"demo": demo, "test": test, "lint": lint, "oldest": oldest,
+            "build": lambda _: build("test,dev,plot")}  # fmt: skip
     if len(sys.argv) < 2 or sys.argv[1] not in jobs:
         sys.exit(__doc__)
     jobs[sys.argv[1]](sys.argv[2:])

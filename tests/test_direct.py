@@ -220,7 +220,8 @@ def test_a_dispatch_mode_sees_the_ops(cell):
 
 def test_the_profiler_sees_the_ops():
     args = case("gru")
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, acc_events=True) as profile:
         functional.layer(*args)[0].sum().backward()
     names = {event.key for event in profile.key_averages()}
     assert {"fusedrnn::layer_forward", "fusedrnn::layer_backward"} <= names

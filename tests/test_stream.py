@@ -231,7 +231,8 @@ def test_a_dispatch_mode_sees_the_op():
 
 def test_the_profiler_sees_the_op():
     layer, x, h = case()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, acc_events=True) as profile:
         layer.step(x, h)
     assert "fusedrnn::layer_step" in {event.key for event in profile.key_averages()}
 
