@@ -184,6 +184,7 @@ def linear_cross_entropy(
     mean: bool,
     need_dx: bool,
     need_dw: bool,
+    need_db: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The cross entropy of a linear head and its gradients, on the CPU alone.
 
@@ -192,7 +193,7 @@ def linear_cross_entropy(
             float64.
         labels: int64 ``[...]``, each in ``[0, V)`` or ``ignored``, which counts for nothing.
         mean: whether the loss is a mean over the rows that count, or their sum.
-        need_dx, need_dw: whether the gradients of ``x``, and of ``weight`` and ``bias``, are wanted.
+        need_dx, need_dw, need_db: whether the gradients of ``x``, ``weight``, ``bias`` are wanted.
 
     Returns:
         The loss, a scalar, and its gradients by ``x``, ``weight`` and ``bias``, each of shape ``[0]``
@@ -202,7 +203,7 @@ def linear_cross_entropy(
         "tuple[Tensor, Tensor, Tensor, Tensor]",
         _linear_cross_entropy(
             x.contiguous(), weight.contiguous(), None if bias is None else bias.contiguous(),
-            labels.contiguous(), ignored, mean, need_dx, need_dw,
+            labels.contiguous(), ignored, mean, need_dx, need_dw, need_db,
         ),
     )  # fmt: skip
 
@@ -319,10 +320,11 @@ def _fake_linear_cross_entropy(
     mean: bool,
     need_dx: bool,
     need_dw: bool,
+    need_db: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return (
         x.new_empty(()),
         x.new_empty(x.shape if need_dx else (0,)),
         x.new_empty(w.shape if need_dw else (0,)),
-        x.new_empty((w.shape[0],) if need_dw and bias is not None else (0,)),
+        x.new_empty((w.shape[0],) if need_db and bias is not None else (0,)),
     )

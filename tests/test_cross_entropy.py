@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from oracle import as_double
-from torch import library, nn
+from torch import library
 
-from fusedrnn import functional
+from fusedrnn import _ops, functional
 from fusedrnn.functional import linear_cross_entropy
 from fusedrnn.tolerances import check
 
@@ -84,6 +84,7 @@ def test_loss_and_gradients(shape, dtype):
 def test_any_index_can_be_ignored():
     x, w, b, labels = data_of((40, 5, 6))
     assert (labels == 2).any()
+    assert torch.equal(ours(x, w, b, labels, ignored=None)[0], ours(x, w, b, labels)[0])
     got, expected = (f(x, w, b, labels, ignored=2) for f in (ours, by_definition))
     assert_right(F32, got, expected)
     assert got[1][0][labels == 2].abs().max() == 0
@@ -144,12 +145,46 @@ def test_gradients_of_what_wants_them(wanted):
         assert torch.equal(t.grad, g) if need else t.grad is None
 
 
-def test_without_gradients_nothing_is_kept():
+@pytest.fixture
+def asked(monkeypatch):
+    """What gradients the op has been asked for, call by call."""
+    calls, op = [], _ops.linear_cross_entropy
+
+    def spy(*args):
+        calls.append(args[-3:])
+        return op(*args)
+
+    monkeypatch.setattr(_ops, "linear_cross_entropy", spy)
+    return calls
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_none_are_made(asked, mode):
     x, w, b, labels = data_of((20, 7, 11))
-    with torch.no_grad():
+    with mode():
         loss = linear_cross_entropy(x, w, labels, linear_bias=b)
     assert not loss.requires_grad
+    constants = (t.detach() for t in (x, w, b))
+    x0, w0, b0 = constants
+    assert torch.equal(linear_cross_entropy(x0, w0, labels, linear_bias=b0), loss)
+    assert asked == [(False, False, False)] * 2
     assert torch.equal(loss, ours(x, w, b, labels)[0])
+
+
+def test_only_what_is_wanted_is_made(asked):
+    x, w, b, labels = data_of((20, 7, 11))
+    linear_cross_entropy(x.detach(), w.detach(), labels, linear_bias=b).backward()
+    linear_cross_entropy(x, w.detach(), labels).backward()
+    assert asked == [(False, False, True), (True, False, False)]
+
+
+def test_few_rows_without_gradients():
+    x, w, b, labels = (t.detach() for t in data_of((3, 7, 11), F64))
+    expected = F.cross_entropy(F.linear(x, w, b), labels)
+    assert torch.allclose(linear_cross_entropy(x, w, labels, linear_bias=b), expected)
+    labels[1] = 11
+    with pytest.raises(IndexError):
+        linear_cross_entropy(x, w, labels, linear_bias=b)
 
 
 def test_backward_twice_adds_the_same_again():
@@ -178,13 +213,38 @@ def test_second_derivatives():
     assert torch.autograd.gradgradcheck(lambda *given: loss(given[0], frozen, given[1]), (x, b))
 
 
+def test_second_derivatives_where_one_argument_comes_from_another():
+    """As with tied weights: the head's are the embedding's."""
+    w = torch.randn(6, 4, dtype=F64, requires_grad=True)
+    ids, labels = torch.randint(0, 6, (2, 5))
+
+    def tied(w):
+        return linear_cross_entropy(F.embedding(ids, w).tanh(), w, labels, linear_bias=w[:, 0])
+
+    def plain(w):
+        return F.cross_entropy(F.linear(F.embedding(ids, w).tanh(), w, w[:, 0]), labels)
+
+    first, expected = (torch.autograd.grad(f(w), w, create_graph=True)[0] for f in (tied, plain))
+    assert torch.allclose(first, expected)
+    assert torch.allclose(first, torch.autograd.grad(tied(w), w)[0])
+    second = (torch.autograd.grad(g.square().sum(), w)[0] for g in (first, expected))
+    assert torch.allclose(*second)
+    same = torch.autograd.grad(linear_cross_entropy(w, w, labels[:1].expand(6)), w)[0]
+    again = torch.autograd.grad(
+        linear_cross_entropy(w, w, labels[:1].expand(6)), w, create_graph=True
+    )[0]
+    assert torch.allclose(same, again)
+
+
 def test_several_gradients_of_the_loss_at_once():
     x, w, b, labels = data_of((6, 3, 4))
     loss = linear_cross_entropy(x, w, labels, linear_bias=b)
     factors = torch.tensor([1.0, -2.0])
-    both = torch.autograd.grad(loss, (x, w, b), factors, is_grads_batched=True)
-    for many, one in zip(both, ours(x, w, b, labels)[1], strict=True):
+    both = torch.autograd.grad(loss, (x, w, b), factors, is_grads_batched=True, retain_graph=True)
+    mapped = torch.vmap(lambda v: torch.autograd.grad(loss, (x, w, b), v))(factors)
+    for many, more, one in zip(both, mapped, ours(x, w, b, labels)[1], strict=True):
         assert torch.allclose(many, torch.stack([one, -2 * one]))
+        assert torch.allclose(more, many)
 
 
 def test_transforms_and_forward_mode():
@@ -275,7 +335,7 @@ def test_scores_are_never_in_memory():
 
 
 def test_same_bits_in_every_run():
-    given = data_of((500, 40, 90))
+    given = data_of((500, 40, 900))  # work enough for several threads
     first = ours(*given)
     for _ in range(20):
         again = ours(*given)
@@ -284,7 +344,7 @@ def test_same_bits_in_every_run():
 
 
 def test_any_number_of_threads():
-    given = data_of((500, 40, 90))
+    given = data_of((500, 40, 900))  # work enough for several threads
     expected, threads = by_definition(*given), torch.get_num_threads()
     try:
         for count in (1, 2, 3, 5):
@@ -296,7 +356,7 @@ def test_any_number_of_threads():
 
 def test_op_is_registered_as_it_behaves():
     x, w, b, labels = (t.detach() for t in data_of((5, 3, 4)))
-    for bias, need in itertools.product((b, None), ((True, True), (True, False), (False, False))):
+    for bias, *need in itertools.product((b, None), *[(True, False)] * 3):
         library.opcheck(OP, (x, w, bias, labels, -100, True, *need))
 
 
@@ -327,13 +387,18 @@ class TestErrors:
         with pytest.raises(IndexError, match=rf"target: .*\[0, 5\), got {label} at row 2"):
             linear_cross_entropy(x, w, labels, linear_bias=b)
 
+    def test_input_without_rows(self):
+        _, w, _, _ = self.given()
+        with pytest.raises(RuntimeError, match=r"input: expected rows of features \[..., H\]"):
+            linear_cross_entropy(torch.tensor(1.0), w, torch.tensor(0))
+
     def test_sizes(self):
         x, w, b, labels = self.given()
-        with pytest.raises(RuntimeError, match=r"w of shape \[5, 3\], got \[5, 2\]"):
+        with pytest.raises(RuntimeError, match=r"linear_weight of shape \[5, 3\], got \[5, 2\]"):
             linear_cross_entropy(x, w[:, :2], labels)
-        with pytest.raises(RuntimeError, match=r"bias of shape \[5\], got \[4\]"):
+        with pytest.raises(RuntimeError, match=r"linear_bias of shape \[5\], got \[4\]"):
             linear_cross_entropy(x, w, labels, linear_bias=b[:4])
-        with pytest.raises(RuntimeError, match=r"w \[V, H\], got .* \[15\]"):
+        with pytest.raises(RuntimeError, match=r"linear_weight \[V, H\], got .* \[15\]"):
             linear_cross_entropy(x, w.flatten(), labels)
         with pytest.raises(RuntimeError, match="at least one feature and one class"):
             linear_cross_entropy(x, w[:0], labels)
@@ -344,10 +409,5 @@ class TestErrors:
             linear_cross_entropy(x, w.double(), labels)
 
 
-def test_exported_with_the_layers():
+def test_one_of_the_functions():
     assert "linear_cross_entropy" in functional.__all__
-    module = nn.Linear(3, 5)
-    x = torch.randn(2, 4, 3)
-    loss = linear_cross_entropy(x, module.weight, torch.zeros(2, 4).long(), linear_bias=module.bias)
-    loss.backward()
-    assert module.weight.grad is not None

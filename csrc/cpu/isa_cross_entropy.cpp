@@ -60,13 +60,12 @@ struct Loss {
       own[i] = {arena.take<T>((chunk_rows + kMaxRows) * kMaxColumns * L),
                 arena.take<T>(PackedGradients<T>::size(1, block_classes, chunk_rows)), arena.take<T>(block_classes)};
   }
-  // Fewer rows than half the features, and reading and writing dW again would cost more than scores that leave the
-  // cache.
+  // At least half as many as features: with fewer, each chunk's reading and writing of dW costs more than scores that
+  // do not stay in the cache.
   int64_t most_rows() const {
     const int64_t fit = max64(kMostBytes / (width * int64_t(sizeof(T))), a.H / 2);
     return max64(kFewestRows, min64(fit, kMostRows) / kRowsTogether * kRowsTogether);
   }
-  // Long vocabularies and many rows are cut at the same places whatever the number of threads.
   Range chunk(int64_t c) const { return share(a.N, c, chunks, kRowsTogether); }
 
   const T* x() const { return static_cast<const T*>(a.x); }

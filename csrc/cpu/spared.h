@@ -10,10 +10,10 @@ namespace fusedrnn::cpu {
 
 class Spared {
  public:
-  // `others` threads have worked beside the leader for so many nanoseconds.
-  void add(int64_t ns, int64_t others) {
-    const int64_t spared = others * ns;
-    balance_.store(std::min(balance() + spared, std::max(kMost, spared)), std::memory_order_relaxed);
+  // `others` threads have worked beside the leader for so many nanoseconds, in so many phases.
+  void add(int64_t ns, int64_t others, int64_t phases = 1) {
+    const int64_t spared = others * ns, most = std::max(kMost, spared / phases);
+    balance_.store(std::min(balance() + spared, most), std::memory_order_relaxed);
   }
   // The leader has waited for so long. Whether it had better go on alone for a while.
   bool waited(int64_t ns) {
@@ -27,8 +27,8 @@ class Spared {
   static constexpr int64_t kLongWait = 200'000;
   // Alone already where this share of what was spared is waited for: near the whole, one thread is the steadier choice.
   static constexpr double kBorne = 0.7;
-  // However much was spared before: a bad time costs no more than this. A single piece of work may be longer, and what
-  // it spares counts whole against the wait at its end.
+  // However much was spared before: a bad time costs no more than this, or, where phases are longer, than what one of
+  // them spares (all as long as each other: no clock is read in between).
   static constexpr int64_t kMost = 15'000'000;
 
   int64_t balance() const { return balance_.load(std::memory_order_relaxed); }

@@ -54,8 +54,9 @@ struct TeamState {
   const int limit;
   void (*const work)(void*, Member&);
   void* const ctx;
-  // The leader's: until when to go alone, how many others have had shares of the phases since when, when all was done.
-  int64_t alone_end = 0, since = 0, ended_at = 0;
+  // The leader's: until when to go alone, how many others have had shares of the phases since when, when all was done,
+  // how many phases those were.
+  int64_t alone_end = 0, since = 0, ended_at = 0, phases = 0;
   int others = 0;
 
   alignas(64) std::atomic<int> arrived{0};
@@ -152,6 +153,7 @@ struct TeamState {
     const int size = m.size_;
     m.size_ = present();
     if (size > 1) {
+      phases++;
       slots[0].said[next_phase & 1].store(pack(next_phase, m.size_), std::memory_order_relaxed);
       slots[0].done.store(next_phase, std::memory_order_release);
       int64_t waited = 0;
@@ -176,7 +178,8 @@ struct TeamState {
 
   // Leader: from `time` on n others have shares; what those before have spared is counted.
   void beside(int64_t time, int n) {
-    if (others > 0) spared.add(time - since, others);
+    if (others > 0) spared.add(time - since, others, std::max<int64_t>(phases, 1));
+    phases = 0;
     since = time;
     others = n;
   }

@@ -25,7 +25,7 @@ int64_t count_rows(const cpu::CrossEntropyArgs& a) {
   int64_t count = 0;
   for (int64_t i = 0; i < a.N; i++) {
     if (a.labels[i] == a.ignored) continue;
-    expect(a.labels[i] >= 0 && a.labels[i] < a.V, "labels in [0, ", a.V, "), got ", a.labels[i], " at row ", i);
+    expect(a.labels[i] >= 0 && a.labels[i] < a.V, "classes in [0, ", a.V, "), got ", a.labels[i], " at row ", i);
     count++;
   }
   return count;
@@ -50,23 +50,24 @@ void fill_scalar(Tensor& t, double value) {
 // gradients.
 std::tuple<Tensor, Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& x, const Tensor& w,
                                                                 const MaybeTensor& bias, const Tensor& labels,
-                                                                int64_t ignored, bool mean, bool need_dx,
-                                                                bool need_dw) {
-  expect(x.dim() >= 1 && x.dim() <= 4 && w.dim() == 2, "x [..., H] of 1 to 4 dimensions and w [V, H], got ", Shape{x},
-         " and ", Shape{w});
+                                                                int64_t ignored, bool mean, bool need_dx, bool need_dw,
+                                                                bool need_db) {
+  expect(x.dim() >= 1 && x.dim() <= 4 && w.dim() == 2,
+         "an input [..., H] of 1 to 4 dimensions and a linear_weight [V, H], got ", Shape{x}, " and ", Shape{w});
   const ScalarType type = x.scalar_type();
-  expect(type == ScalarType::Float || type == ScalarType::Double, "x of dtype float32 or float64, got ",
+  expect(type == ScalarType::Float || type == ScalarType::Double, "an input of dtype float32 or float64, got ",
          type_name(type));
   cpu::CrossEntropyArgs a{};
-  a.dtype = dtype_of(x, "x");
+  a.dtype = dtype_of(x, "input");
   a.H = x.size(x.dim() - 1), a.V = w.size(0);
-  expect(a.H > 0 && a.V > 0, "at least one feature and one class, got x ", Shape{x}, " and w ", Shape{w});
+  expect(a.H > 0 && a.V > 0, "at least one feature and one class, got an input ", Shape{x}, " and a linear_weight ",
+         Shape{w});
   a.N = x.numel() / a.H;
-  a.x = take(x, type, "x");
-  a.w = take(w, {a.V, a.H}, type, "w");
-  if (bias) a.bias = take(*bias, {a.V}, type, "bias");
-  expect(labels.numel() == a.N, a.N, " labels, one for each row of x, got ", Shape{labels});
-  a.labels = static_cast<const int64_t*>(take(labels, ScalarType::Long, "labels"));
+  a.x = take(x, type, "input");
+  a.w = take(w, {a.V, a.H}, type, "linear_weight");
+  if (bias) a.bias = take(*bias, {a.V}, type, "linear_bias");
+  expect(labels.numel() == a.N, a.N, " classes, one for each row of the input, got ", Shape{labels});
+  a.labels = static_cast<const int64_t*>(take(labels, ScalarType::Long, "target"));
   a.ignored = ignored;
   const double count = static_cast<double>(count_rows(a));
   a.scale = mean && count > 0 ? 1 / count : 1;
@@ -74,7 +75,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> linear_cross_entropy(const Tensor& x,
   Tensor dx = output(x, need_dx, x.sizes(), a.dx);
   Tensor dw = output(x, need_dw, w.sizes(), a.dw);
   const int64_t classes[1] = {a.V};
-  Tensor db = output(x, need_dw && bias, {classes, 1}, a.db);
+  Tensor db = output(x, need_db && bias, {classes, 1}, a.db);
   const size_t element = type == ScalarType::Double ? 8 : 4;
   cpu::expect_writes(a.dx, static_cast<size_t>(a.N * a.H) * element);
   cpu::expect_writes(a.dw, static_cast<size_t>(a.V * a.H) * element);

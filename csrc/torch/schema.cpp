@@ -23,5 +23,5 @@ STABLE_TORCH_LIBRARY(fusedrnn, m) {
       "float penalty, int ngram, float temperature, int top_k, float top_p) -> Tensor logprobs");
   m.def(
       "linear_cross_entropy(Tensor x, Tensor w, Tensor? bias, Tensor labels, int ignored, bool mean, "
-      "bool need_dx, bool need_dw) -> (Tensor loss, Tensor dx, Tensor dw, Tensor db)");
+      "bool need_dx, bool need_dw, bool need_db) -> (Tensor loss, Tensor dx, Tensor dw, Tensor db)");
 }

@@ -14,7 +14,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusedrnn._cross_entropy import head_loss
+from fusedrnn._head import head_loss
 from fusedrnn.layers import GRU, LSTM, RNN
 from fusedrnn.lm.dropout import SequenceDropout, dropped_between
 
@@ -121,11 +121,12 @@ class LanguageModel(nn.Module):
             state: the recurrent state to go on from, as the last call returned it; None for zeros.
             lengths, resets: see the layers.
             labels: int64 ``[T, B]``, what came after each token; -100 where that does not count.
-            reduction: of their loss, see `fusedrnn.functional.linear_cross_entropy`.
+            reduction: of their loss, see `fusedrnn.functional.linear_cross_entropy`, whose errors
+                are those of ``labels``, too.
 
         Returns:
-            logits ``[T, B, V]``, or with labels their cross entropy in nats, which takes less time
-            and memory than the logits; and the state after the last step: ``[layers, B, hidden]``,
+            logits ``[T, B, V]``, or with labels their cross entropy in nats, which takes less time,
+            and less memory where T * B exceeds ``hidden``; and the state after the last step: ``[layers, B, hidden]``,
             two of them for an LSTM.
         """
         inputs = ids if self.embedding is None else self.dropout(self.embedding(ids))
@@ -150,14 +151,19 @@ def labelled(
     call: Callable[..., tuple[Tensor, State]],
     labels: Tensor,
     reduction: str = "mean",
+    *,
+    one_pass: bool = True,
 ) -> tuple[Tensor, State]:
     """The loss of ``labels``, and the state.
 
     Args:
+        model: a `LanguageModel` is asked for its loss, any other module, also one derived from it,
+            for its logits.
         call: the model, or what wraps it, but for ``labels``.
-        model: a `LanguageModel` is asked for its loss, any other module for its logits.
+        one_pass: False where losses wait for a backward of all of them: each that is made in one
+            pass would keep a gradient of the head meanwhile.
     """
-    if type(model) is LanguageModel:
+    if one_pass and type(model) is LanguageModel:
         return call(labels=labels, reduction=reduction)
     logits, state = call()
     return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction=reduction), state

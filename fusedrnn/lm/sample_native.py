@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, library
 
 from fusedrnn import _ops
+from fusedrnn._head import is_called_as_it_is
 from fusedrnn.layers import GRU, LSTM, RNN
 from fusedrnn.lm.model import LanguageModel, State
 from fusedrnn.lm.sample_rules import History, Sampling, not_finite
@@ -45,13 +46,16 @@ def serves(model: object) -> bool:
         return False
     tensors = list(model.parameters())
     first = tensors[0].dtype
-    return first in (torch.float32, torch.float64) and all(
-        type(tensor) is torch.nn.Parameter and tensor.device.type == "cpu" and tensor.dtype == first
-        for tensor in tensors
-    ) and not any(
-        module._forward_hooks or module._forward_pre_hooks or hasattr(module, "parametrizations")
-        for module in model.modules()
-    )  # fmt: skip
+    return (
+        first in (torch.float32, torch.float64)
+        and all(
+            type(tensor) is torch.nn.Parameter
+            and tensor.device.type == "cpu"
+            and tensor.dtype == first
+            for tensor in tensors
+        )
+        and all(is_called_as_it_is(module) for module in model.modules())
+    )
 
 
 class NativeLoop:

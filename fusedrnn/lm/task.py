@@ -127,7 +127,7 @@ class LanguageModelTask(Task):
                 state = crossing(state, self._cut)
             options = {} if resets is None else {"resets": resets}
             scored = partial(model, here, state, **options)
-            loss, state = labelled(self.model, scored, following)
+            loss, state = labelled(self.model, scored, following, one_pass=self._cut == 1.0)
             losses.append(loss)
         together = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
         weight = self._weight(len(losses))

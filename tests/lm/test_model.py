@@ -142,6 +142,19 @@ def test_loss_of_labels_is_that_of_the_logits(options, reduction):
         assert torch.allclose(a, b)
 
 
+def test_second_derivatives_of_tied_weights():
+    torch.manual_seed(0)
+    model = LanguageModel(V, "gru", embedding=8, hidden=8, tied=True).double()
+    ids, labels = _ids(), _ids(1)
+    expected = F.cross_entropy(model(ids)[0].flatten(0, 1), labels.flatten())
+    pairs = zip(
+        torch.autograd.grad(model(ids, labels=labels)[0], model.parameters(), create_graph=True),
+        torch.autograd.grad(expected, model.parameters(), create_graph=True),
+        strict=True,
+    )
+    assert all(torch.allclose(a, b) for a, b in pairs)
+
+
 class _Halved(torch.nn.Linear):
     def forward(self, x):
         return super().forward(x) / 2
@@ -152,15 +165,28 @@ def _watch(head):
     return head
 
 
+def _wrap(head):
+    forward = head.forward
+    head.forward = lambda x: forward(x) / 2
+    return head
+
+
+def _watch_gradients(head):
+    head.register_full_backward_hook(lambda module, grads, outputs: (grads[0] / 2,))
+    return head
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda head: _Halved(8, V),
+        _wrap,
         _watch,
+        _watch_gradients,
         lambda head: torch.nn.utils.parametrizations.weight_norm(head),
         lambda head: torch.nn.Sequential(head, torch.nn.Tanh()),
     ],
-    ids=["own forward", "hook", "parametrized", "more than linear"],
+    ids=["class", "forward", "hook", "backward hook", "parametrized", "more than linear"],
 )
 def test_loss_of_a_head_that_was_changed(change):
     torch.manual_seed(0)
@@ -168,4 +194,21 @@ def test_loss_of_a_head_that_was_changed(change):
     model.head = change(model.head)
     ids, labels = _ids(), _ids(1)
     expected = F.cross_entropy(model(ids)[0].flatten(0, 1), labels.flatten())
-    assert torch.allclose(model(ids, labels=labels)[0], expected)
+    loss = model(ids, labels=labels)[0]
+    assert torch.allclose(loss, expected)
+    below = model.rnn.weight_hh_l0
+    grads = (torch.autograd.grad(each, below)[0] for each in (loss, expected))
+    assert torch.allclose(*grads)
+    with pytest.raises(RuntimeError, match="one class for each row"):
+        model(ids, labels=labels.t())
+    with pytest.raises(ValueError, match="expected 'mean' or 'sum'"):
+        model(ids, labels=labels, reduction="none")
+
+
+def test_hooks_of_all_modules_see_the_head():
+    model, seen = LanguageModel(V, "gru", hidden=8), []
+    with torch.nn.modules.module.register_module_forward_hook(
+        lambda module, inputs, output: seen.append(module)
+    ):
+        model(_ids(), labels=_ids(1))
+    assert model.head in seen

@@ -158,6 +158,7 @@ void test_cross_entropy() {
   check_case<float>({0, 3, 5, true});       // no rows: gradients of zero
   check_case<float>({410, 40, 150, true});  // several chunks, several members
   check_case<double>({390, 33, 170, false});
+  check_case<float>({430, 61, 190, false});  // the same for three threads
   check_case<float>({26, 1100, 90, true});   // sums of several parts, over the features
   check_case<float>({100, 17, 1300, true});  // and over the classes
 }

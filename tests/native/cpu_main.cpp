@@ -20,6 +20,7 @@ int main(int count, char** arguments) {
   test_pools();
   team_under_sleepers();
   team_weighs_waits();
+  leader_goes_alone();
   team_stays_alone();
   system_says_how_idle_it_is();
   team_hopes_again();

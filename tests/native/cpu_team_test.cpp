@@ -6,9 +6,11 @@
 #include "../../csrc/cpu/spared.h"
 #include "../../csrc/cpu/team.h"
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <string>
 #include <thread>
 
 #include "cpu_check.h"
@@ -53,6 +55,51 @@ struct Work {
 
 }  // namespace
 
+namespace {
+
+// Phases of a millisecond each, or one that is as long as all of them; at the end of the last one the other member is
+// waited for, for a while.
+struct Waiting {
+  int phases, length_ms, wait_ms;
+  bool together = false;     // whether the leader was not alone from the start, as after another test
+  int after = 0, alone = 0;  // phases that follow, and those of them that the leader goes through alone
+
+  static void run(void* self, Member& m) { static_cast<Waiting*>(self)->go(m); }
+  static void sleep(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
+  void go(Member& m) {
+    for (int p = 0; p < phases + 6; p++) {
+      if (!m.enter()) continue;
+      if (m.rank() == 0 && p == phases - 1) together = m.size() > 1;
+      if (m.rank() == 0 && p > phases) after++, alone += m.size() == 1;
+      if (p < phases) {
+        if (m.rank() == 0) sleep(length_ms);
+        if (m.rank() > 0 && p == phases - 1) sleep(length_ms + wait_ms);
+      }
+      m.leave();
+    }
+  }
+};
+
+}  // namespace
+
+void leader_goes_alone() {
+  fusedrnn::cpu::limit_time_alone(4);
+  for (auto [phases, length, wait, alone] : {std::array{2, 200, 60, 0}, {3, 100, 30, 0}, {200, 1, 60, 1}}) {
+    Waiting w;
+    for (int trial = 0; trial < 20; trial++) {
+      w = {phases, length, wait};
+      fusedrnn::cpu::run_team({2, pools::at_once}, 2, Waiting::run, &w);
+      if (w.together) break;
+      Waiting::sleep(50);
+    }
+    check::that(w.together && (alone ? w.alone == w.after : w.alone == 0),
+                "after a wait of " + std::to_string(wait) + " ms at the end of " + std::to_string(phases) +
+                    " phases of " + std::to_string(length) + " ms: alone in " + std::to_string(w.alone) + " of " +
+                    std::to_string(w.after));
+  }
+  fusedrnn::cpu::limit_time_alone(fusedrnn::cpu::Alone::kMost);
+}
+
 void team_weighs_waits() {
   using fusedrnn::cpu::Spared;
   constexpr int64_t ms = 1'000'000;
@@ -68,12 +115,15 @@ void team_weighs_waits() {
   check::that(alone(4 * ms, 3, 12 * ms), "four that wait three times as long as they work: one is as far");
   check::that(alone(0, 0, 4 * ms), "others that are waited for and did nothing");
   check::that(!alone(0, 0, ms / 10), "a hiccup");
-  check::that(!alone(100 * ms, 1, 60 * ms), "a long piece of work excuses a wait that is shorter by a third");
+  check::that(!alone(100 * ms, 1, 60 * ms), "a long phase excuses a wait that is shorter by a third");
   check::that(alone(100 * ms, 1, 80 * ms), "and no longer one");
 
   Spared long_good;
   for (int i = 0; i < 1'000; i++) long_good.add(10 * ms, 1);
   check::that(long_good.waited(60 * ms), "a long good time does not excuse a bad one");
+  Spared many_short;
+  many_short.add(10'000 * ms, 1, 1'000);
+  check::that(many_short.waited(60 * ms), "nor does one of short phases that nobody waited in");
 
   Spared often;  // waits that are short each for itself
   often.add(ms, 1);

@@ -8,6 +8,7 @@ void test_generate();
 void test_cross_entropy();
 void team_under_sleepers();
 void team_weighs_waits();
+void leader_goes_alone();
 void team_stays_alone();
 void system_says_how_idle_it_is();
 void team_hopes_again();

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fusedrnn._cross_entropy import head_loss
+from fusedrnn._head import head_loss
 from fusedrnn.lm.model import CELLS, State
 from fusedrnn.tasks.translate.attention import ATTENTIONS, Memory
 
