@@ -110,7 +110,7 @@ def versions() -> dict[str, str]:
             module = sys.modules.get(name)
             if module is not None and hasattr(module, "__version__"):
                 found[name] = str(module.__version__)
-    return found
+    return found | {"torch": torch.__version__}  # with its build, which not every wheel's name says
 
 
 def torch_libraries() -> list[str]:
