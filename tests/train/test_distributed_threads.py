@@ -10,7 +10,8 @@ import sys
 import pytest
 import torch
 
-# Begins with a policy, meets the other process, and writes down the policy of each thread.
+# Begins with a policy, meets the other process, and writes down the policies of the first thread and of
+# those that the meeting started, which have names of their own in newer releases of torch alone.
 PROGRAM = """
 import json, os, sys
 from pathlib import Path
@@ -19,13 +20,13 @@ from fusedrnn.train import distributed
 
 begin, folder = int(sys.argv[1]), sys.argv[2]
 os.sched_setscheduler(0, begin, os.sched_param(0))
+before = set(os.listdir("/proc/self/task"))
 with distributed.from_environment(torch.device("cpu")):
     assert distributed.summed([1.0]) == [2.0]
     threads = []
-    for task in Path("/proc/self/task").iterdir():
+    for task in set(os.listdir("/proc/self/task")) - before | {str(os.getpid())}:
         try:
-            name = "main" if int(task.name) == os.getpid() else (task / "comm").read_text().strip()
-            threads.append((name, os.sched_getscheduler(int(task.name))))
+            threads.append((int(task) == os.getpid(), os.sched_getscheduler(int(task))))
         except OSError:
             pass  # it has just ended
     Path(folder, f"{distributed.rank()}.json").write_text(json.dumps(threads))
@@ -58,9 +59,9 @@ def _policies(begin, folder):
     assert done.returncode == 0, done.stderr
     each = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
     for threads in each:
-        assert "gloo_tcp_loop" in [name for name, _ in threads]
-    main = {policy for threads in each for name, policy in threads if name == "main"}
-    return main, {policy for threads in each for name, policy in threads if "gloo" in name}
+        assert len(threads) > 2  # one that waits for the network, one that exchanges
+    main = {policy for threads in each for first, policy in threads if first}
+    return main, {policy for threads in each for first, policy in threads if not first}
 
 
 def test_threads_of_gloo_wait_their_turn(tmp_path):
