@@ -12,6 +12,7 @@ Further arguments are handed on: `python3 run.py test -k lstm`.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,8 +26,6 @@ VENV = Path(os.environ.get("FUSEDRNN_VENV", ROOT / ".venv"))
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 BUILD_TOOLS = ["setuptools>=77", "wheel", "pybind11>=2.13", "cmake>=3.24", "ninja"]
 STYLE_FOLDERS = ["fusedrnn", "tests", "benchmarks"]
-OLDEST_TORCH = "2.10.0"  # as in pyproject.toml
-TORCH_TARGET = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # as in CMakeLists.txt
 
 
 def call(*command, **environment):
@@ -44,13 +43,18 @@ def pip(*arguments):
     call(BIN / "python", "-m", "pip", "install", "--quiet", *arguments)
 
 
-def build(extras):
-    """A virtual environment with the pinned torch, and the package built into it."""
+def environment():
+    """The virtual environment."""
     if sys.version_info < (3, 10):  # noqa: UP036  said in words before pip says it in pages
         sys.exit(f"fusedrnn: expected Python 3.10 or newer, got {sys.version.split()[0]}")
     if not (BIN / "python").exists():
         print(f"creating {VENV}", flush=True)
         venv.create(VENV, with_pip=True)
+
+
+def build(extras):
+    """The pinned torch in the environment, and the package built into it."""
+    environment()
     pip("-c", "constraints.txt", "torch", *BUILD_TOOLS)
     # Without isolation the build sees the tools above and does not fetch them a second time.
     pip("-c", "constraints.txt", "--no-build-isolation", "-e", f".[{extras}]")
@@ -79,22 +83,25 @@ def lint(arguments):
 
 def oldest(arguments):
     """What of torch the native code names must be there from the first release on."""
-    build("test")
-    flags = ["-fsyntax-only", "-std=gnu++20", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"]
+    environment()
+    (release,) = re.findall(r'"torch>=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+    (target,) = re.findall(r"TORCH_TARGET_VERSION=\w+", (ROOT / "CMakeLists.txt").read_text())
+    flags = [f"-D{target}", "-fsyntax-only", "-std=gnu++20", "-Wall", "-Wextra", "-Werror",
+             "-fvisibility=hidden"]  # fmt: skip
     cuda = Path(os.environ.get("CUDA_HOME", "/usr/local/cuda")) / "include"
     has_cuda = (cuda / "cuda_runtime.h").is_file()
     sources = [p.relative_to(ROOT) for p in sorted((ROOT / "csrc" / "torch").glob("*.cpp"))
                if has_cuda or not p.name.startswith("cuda_")]  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         call(BIN / "python", "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder,
-             f"torch=={OLDEST_TORCH}")  # fmt: skip
+             f"torch=={release}.0")  # fmt: skip
         (wheel,) = Path(folder).glob("torch-*.whl")
         with zipfile.ZipFile(wheel) as archive:
             headers = [n for n in archive.namelist() if n.startswith("torch/include/")]
             archive.extractall(folder, headers)
         includes = ["-isystem", Path(folder) / "torch" / "include", "-isystem", cuda]
         for source in sources:
-            call(os.environ.get("CXX", "g++"), *flags, TORCH_TARGET, *includes, source)
+            call(os.environ.get("CXX", "g++"), *flags, *includes, source)
 
 
 def main():

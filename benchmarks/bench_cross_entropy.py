@@ -1,6 +1,6 @@
 """The loss of a linear head over the classes of a vocabulary, with its gradients, beside torch's.
 
-    python -m benchmarks.bench_cross_entropy            a minute; --json for a record
+    python -m benchmarks.bench_cross_entropy            a minute; --loss without the gradients
 
 - ``cross_entropy`` of ``linear``, as everyone writes it;
 - ``linear_cross_entropy`` of torch, in chunks, where this torch has it;
@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import math
 import statistics
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.machine import facts_line
-from benchmarks.timing import Effort, interleave
+from benchmarks.timing import Effort, interleave, table_options
 from fusedrnn.functional import linear_cross_entropy
 
 # rows (steps times batch), features, classes: characters, BPE, words
@@ -35,14 +35,16 @@ CASES = (
 TORCH, CHUNKS, OURS = "torch, linear and cross_entropy", "torch, in chunks", "fusedrnn"
 
 
-def contenders(rows: int, features: int, classes: int) -> dict[str, Callable[[], object]]:
+def contenders(
+    rows: int, features: int, classes: int, backward: bool = True
+) -> dict[str, Callable[[], object]]:
     torch.manual_seed(0)
     head = nn.Linear(features, classes)
     x, labels = torch.randn(rows, features, requires_grad=True), torch.randint(classes, (rows,))
     wanted = [x, *head.parameters()]
 
     def run(loss: Callable[[], Tensor]) -> Callable[[], object]:
-        return lambda: torch.autograd.grad(loss(), wanted)
+        return (lambda: torch.autograd.grad(loss(), wanted)) if backward else torch.no_grad()(loss)
 
     calls = {TORCH: run(lambda: F.cross_entropy(head(x), labels))}
     if hasattr(nn, "LinearCrossEntropyOptions"):
@@ -57,10 +59,8 @@ def contenders(rows: int, features: int, classes: int) -> dict[str, Callable[[],
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=8.0, help="time for each case")
-    parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a case")
+    parser = table_options(__doc__.splitlines()[0])
+    parser.add_argument("--loss", action="store_true", help="the loss alone, as in evaluation")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
@@ -70,9 +70,12 @@ def main() -> None:
         print("| rows | features | classes | " + " | ".join(names) + " | GF/s | times torch |")
         print("|---:" * (5 + len(names)) + "|")
     for case in CASES:
-        times = interleave(contenders(*case), Effort(seconds=args.seconds, sample=1e-3))
+        times = interleave(
+            contenders(*case, backward=not args.loss), Effort(seconds=args.seconds, sample=1e-3)
+        )
         seconds = {name: statistics.median(values) for name, values in times.items()}
-        rate = 3 * 2 * case[0] * case[1] * case[2] / seconds[OURS] / 1e9
+        products = 1 if args.loss else 3
+        rate = products * 2 * math.prod(case) / seconds[OURS] / 1e9
         if args.json:
             print(json.dumps({"case": case, "seconds": seconds, "gflops": rate}))
             continue

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 import fusedrnn
 from benchmarks.machine import facts_line
-from benchmarks.timing import Effort, interleave
+from benchmarks.timing import Effort, interleave, table_options
 from fusedrnn import lm
 
 VOCABULARY, TEMPERATURE = 65, 0.8
@@ -67,11 +66,7 @@ def measure(hidden: int, batch: int, seconds: float) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=8.0, help="time for each case")
-    parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a case")
-    args = parser.parse_args()
+    args = table_options(__doc__.splitlines()[0]).parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
     if not args.json:

@@ -84,9 +84,8 @@ class Run:
         """Tokens per second of all processes together, in one turn."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        with contextlib.suppress(
-            BrokenPipeError
-        ):  # of a run that has ended, and so gives no answer
+        # A run that has ended has closed its pipe, and gives no answer.
+        with contextlib.suppress(BrokenPipeError):
             print(file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:

@@ -8,6 +8,7 @@ their quartiles, and ratios both of the medians and as the median of the ratios 
 
 from __future__ import annotations
 
+import argparse
 import math
 import os
 import statistics
@@ -172,3 +173,12 @@ class OtherLoad:
         self.before = now
         elapsed = max(now[0] - before[0], 1e-9)
         return max(0.0, ((now[1] - before[1]) - (now[2] - before[2])) / elapsed)
+
+
+def table_options(about: str) -> argparse.ArgumentParser:
+    """The options of a command that times a few cases and prints a table."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--seconds", type=float, default=8.0, help="time for each case")
+    parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a case")
+    return parser

@@ -13,9 +13,8 @@ from fusedrnn import _ops
 
 _REDUCTIONS = ("mean", "sum")
 _MOST_DIMENSIONS = 4  # of an input that the op takes
-_FEW_ROWS = (
-    16  # without gradients, a product of fewer rows costs less than to pack the weights for it
-)
+# Without gradients, a product of fewer rows costs less than to pack the weights for it.
+_FEW_ROWS = 8
 
 
 def linear_cross_entropy(

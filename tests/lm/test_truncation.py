@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fusedrnn import _ops
 from fusedrnn.lm import LanguageModel, LanguageModelTask
 from fusedrnn.lm import task as module
 from fusedrnn.lm.truncation import crossing, probability, stretches
@@ -149,3 +150,13 @@ def test_what_cannot_be(options, message):
     with pytest.raises(ValueError, match=message):
         LanguageModelTask(model, _ids(), batch=B, steps=STEPS, **options)
     assert probability("fixed", 0.0) == 1.0
+
+
+@pytest.mark.parametrize("truncation", ["fixed", "random", "full"])
+def test_losses_that_wait_for_one_backward_keep_no_gradient_of_the_head(truncation, monkeypatch):
+    asked, op = [], _ops.linear_cross_entropy
+    monkeypatch.setattr(
+        _ops, "linear_cross_entropy", lambda *args: (asked.append(args[-3:]), op(*args))[1]
+    )
+    _gradient(_task(truncation=truncation))
+    assert asked == ([(True, True, True)] * CHUNKS if truncation == "fixed" else [])

@@ -57,8 +57,7 @@ struct Work {
 
 namespace {
 
-// Phases of a millisecond each, or one that is as long as all of them; at the end of the last one the other member is
-// waited for, for a while.
+// Phases that are as long as each other; at the end of the last one the other member is waited for.
 struct Waiting {
   int phases, length_ms, wait_ms;
   bool together = false;     // whether the leader was not alone from the start, as after another test

@@ -1,18 +1,15 @@
-"""Corpora from files of any kind and size: the same indices on every way, and after a kill."""
+"""Corpora from files of any kind and size: the same indices on every way."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import json
 import os
-import signal
-import subprocess
 import sys
-import time
 
 import pytest
 import torch
+from corpus_text import TEXT, same
 
 from fusedrnn.text import (
     BPETokenizer,
@@ -27,29 +24,12 @@ from fusedrnn.text import (
     document_resets,
     encode_texts,
     load_corpus,
-    passes,
     read_text,
     sources,
     store,
 )
 
-LINES = [f"line {n}: the {['cat', 'dog', 'Élan', 'a b'][n % 4]} and {n * n}\n" for n in range(400)]
-TEXT = "".join(LINES)
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("FUSEDRNN_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(sources, "PIECE", 1000)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "text.txt").write_text(TEXT, encoding="utf-8")
-
-
-def _same(one, other):
-    assert one.vocab == other.vocab
-    assert one.tokenizer == other.tokenizer
-    assert one.train.tolist() == other.train.tolist()
-    assert one.valid.tolist() == other.valid.tolist()
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -79,7 +59,7 @@ def _same(one, other):
 def test_a_file_gives_what_its_text_gives(tokenizer, options, cached):
     loaded = load_corpus("text.txt", tokenizer, cached=cached, **options)
     built = build_corpus(TEXT, tokenizer, **options)
-    _same(loaded, built)
+    same(loaded, built)
     assert loaded.digest == load_corpus("text.txt", tokenizer, cached=not cached, **options).digest
     assert loaded.train_sizes.tokens == len(loaded.train)
     if tokenizer.name == "char":
@@ -103,7 +83,7 @@ def test_a_large_text_is_encoded_once_and_anew_when_it_changes(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(store, "encode", None)  # a second encoding would fail
         again = load_corpus("text.txt", CharTokenizer(), cached=True)
-    _same(first, again)
+    same(first, again)
     with open("text.txt", "a") as file:
         file.write("!")
     changed = load_corpus("text.txt", CharTokenizer(), cached=True)
@@ -147,7 +127,7 @@ def test_packed_files(suffix):
         file.write(pack(data[:5000]) + pack(data[5000:]))  # two members
     for cached in (False, True):
         packed = load_corpus("text" + suffix, WordTokenizer(), cached=cached, valid_fraction=0.2)
-        _same(packed, load_corpus("text.txt", WordTokenizer(), valid_fraction=0.2))
+        same(packed, load_corpus("text.txt", WordTokenizer(), valid_fraction=0.2))
     whole = pack(data)
     for name, content in (("cut", whole[: len(whole) // 2]), ("bad", b"no such " * 10)):
         with open(name + suffix, "wb") as file:
@@ -161,7 +141,7 @@ def test_zeros_after_a_gzip_member(padding):
     data, zeros = TEXT.encode(), bytes(padding)
     with open("padded.gz", "wb") as file:
         file.write(gzip.compress(data[:5000]) + zeros + gzip.compress(data[5000:]) + zeros)
-    _same(load_corpus("padded.gz", CharTokenizer()), load_corpus("text.txt", CharTokenizer()))
+    same(load_corpus("padded.gz", CharTokenizer()), load_corpus("text.txt", CharTokenizer()))
     with open("before.gz", "wb") as file:
         file.write(zeros + gzip.compress(data))
     with pytest.raises(TextError, match="expected gzip data, got a damaged file"):
@@ -172,7 +152,7 @@ def test_zeros_after_a_gzip_member(padding):
 def test_standard_input(monkeypatch, cached):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
     corpus = load_corpus("-", CharTokenizer(), cached=cached, valid_fraction=0.1)
-    _same(corpus, load_corpus("text.txt", CharTokenizer(), valid_fraction=0.1))
+    same(corpus, load_corpus("text.txt", CharTokenizer(), valid_fraction=0.1))
 
 
 def test_a_long_standard_input_goes_through_a_file(monkeypatch):
@@ -236,131 +216,6 @@ def test_sizes_say_how_much_was_left_out(cached, unknown):
             kept = (0, 0) if unknown == "skip" else (sizes.characters, sizes.words)
             assert (sizes.kept.characters, sizes.kept.words) == kept
             assert sizes.kept.tokens == sizes.tokens
-
-
-@pytest.mark.parametrize("tokenizer", [CharTokenizer("letters"), WordTokenizer()], ids=repr)
-def test_broken_off_at_any_save_and_gone_on_with(monkeypatch, tokenizer):
-    """Every pass is killed at its first save, its second, ...; at last one comes through."""
-    expected = load_corpus("text.txt", tokenizer, cached=False, valid_fraction=0.2)
-    monkeypatch.setattr(store, "SAVE_EVERY_S", 0.0)
-    real = store.write_json
-
-    class Killed(BaseException):
-        pass
-
-    for attempt in range(1, 100):  # a pass that began anew every time would never end
-        left = [attempt % 3 + 1]
-
-        def write(path, value, left=left):
-            real(path, value)
-            left[0] -= path.name in ("counting.json", "encoding.json")
-            if not left[0]:
-                if path.name == "encoding.json":  # what was written after the state was saved
-                    with open(path.with_name("ids.bin"), "ab") as file:
-                        file.write(b"more")
-                raise Killed
-
-        monkeypatch.setattr(store, "write_json", write)
-        try:
-            corpus = load_corpus("text.txt", tokenizer, cached=True, valid_fraction=0.2)
-            break
-        except Killed:
-            continue
-    assert 5 < attempt < 99
-    _same(corpus, expected)
-    assert corpus.train_sizes == expected.train_sizes
-    assert sorted(os.listdir(next((store.cache_folder() / "corpora").iterdir()))) == [
-        "about.json",
-        "ids.bin",
-        "lock",
-    ]
-
-
-_NOTES = ["prepared.json", "counting.json", "counted.json", "encoding.json", "about.json"]
-_ABOUT_OF_OLD = {"sizes": {"tokens": 4}, "width": 1}
-
-
-@pytest.mark.parametrize("name", _NOTES)
-@pytest.mark.parametrize("shape", [{}, [], None, 3, "text", [[]], {"vocab": {}}, _ABOUT_OF_OLD])
-def test_notes_of_another_shape_count_as_none(name, shape):
-    expected = load_corpus("text.txt", CharTokenizer(), cached=True, valid_fraction=0.2)
-    (folder,) = (store.cache_folder() / "corpora").iterdir()
-    if name != "about.json":
-        (folder / "about.json").unlink()
-    (folder / name).write_text(json.dumps(shape))
-    again = load_corpus("text.txt", CharTokenizer(), cached=True, valid_fraction=0.2)
-    _same(again, expected)
-    assert again.train_sizes == expected.train_sizes
-
-
-def test_a_corpus_that_is_made_anew_leaves_what_was_mapped_as_it_is():
-    mapped = load_corpus("text.txt", CharTokenizer(), cached=True)
-    before = mapped.train.clone()
-    (folder,) = (store.cache_folder() / "corpora").iterdir()
-    about = json.loads((folder / "about.json").read_text())
-    del about["sizes"]["skipped"]  # as notes of before have it
-    (folder / "about.json").write_text(json.dumps(about))
-    file = (folder / "ids.bin").stat().st_ino
-    _same(load_corpus("text.txt", CharTokenizer(), cached=True), mapped)
-    assert (folder / "ids.bin").stat().st_ino != file
-    assert torch.equal(mapped.train, before)
-
-
-@pytest.mark.parametrize("missing", ["stamp", "sha256", "size"])
-def test_a_hash_that_lacks_something_is_made_anew(missing):
-    expected = load_corpus("text.txt", CharTokenizer(), cached=True)
-    (note,) = (store.cache_folder() / "hashes").iterdir()
-    whole = json.loads(note.read_text())
-    note.write_text(json.dumps({name: whole[name] for name in whole if name != missing}))
-    assert load_corpus("text.txt", CharTokenizer(), cached=True).digest == expected.digest
-    assert json.loads(note.read_text()) == whole
-
-
-@pytest.mark.parametrize("field", ["width", "train", "sizes", "documents", "vocab", "tokenizer"])
-def test_a_whole_corpus_with_a_damaged_field_is_made_anew(field):
-    expected = load_corpus("text.txt", CharTokenizer(), cached=True, valid_fraction=0.2)
-    (folder,) = (store.cache_folder() / "corpora").iterdir()
-    about = json.loads((folder / "about.json").read_text())
-    (folder / "about.json").write_text(json.dumps({**about, field: ["damaged"]}))
-    _same(load_corpus("text.txt", CharTokenizer(), cached=True, valid_fraction=0.2), expected)
-
-
-def test_killed_by_the_system_and_gone_on_with(tmp_path):
-    with open("big.txt", "w") as file:
-        file.writelines(f"{TEXT}{n}\n" for n in range(300))
-    code = (
-        "from fusedrnn.text import *; from fusedrnn.text import store; store.SAVE_EVERY_S = 0.01\n"
-        "load_corpus('big.txt', WordTokenizer(), cached=True, valid_fraction=0.1)"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    kills = 0
-    for delay in (0.0, 0.02, 0.05):
-        child = subprocess.Popen([sys.executable, "-c", code], env=environment)
-        folder = tmp_path / "cache" / "corpora"
-        deadline = time.monotonic() + 60
-        while child.poll() is None and time.monotonic() < deadline:
-            if list(folder.glob("*/*ing.json")):
-                time.sleep(delay)
-                child.send_signal(signal.SIGKILL)
-                kills += child.wait() == -signal.SIGKILL
-            time.sleep(0.002)
-    assert kills
-    corpus = load_corpus("big.txt", WordTokenizer(), cached=True, valid_fraction=0.1)
-    _same(corpus, load_corpus("big.txt", WordTokenizer(), cached=False, valid_fraction=0.1))
-
-
-def test_a_text_that_changes_between_the_passes_is_an_error(monkeypatch):
-    real = passes.count
-
-    def count(*arguments, **options):
-        state = real(*arguments, **options)
-        with open("text.txt", "a") as file:
-            file.write("more")
-        return state
-
-    monkeypatch.setattr("fusedrnn.text.corpus.count", count)
-    with pytest.raises(TextError, match="the text changed while it was read"):
-        load_corpus("text.txt", CharTokenizer())
 
 
 def test_subwords_are_trained_on_the_training_part_alone():
