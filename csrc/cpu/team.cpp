@@ -9,6 +9,7 @@
 #include "alone.h"
 #include "idle.h"
 #include "spared.h"
+#include "thread_clock.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -33,16 +34,20 @@ int64_t now() {
       .count();
 }
 
-// Waits until ready() holds. The time spent, or 0 if it did not come to yielding.
-template <class F>
-int64_t wait_until(F&& ready) {
+// Waits until ready() holds. Whether it came to yielding; yields() is called just before.
+template <class F, class G>
+bool wait_until(F&& ready, G&& yields) {
   for (int i = 0; i < kSpins; i++) {
-    if (ready()) return 0;
+    if (ready()) return false;
     pause();
   }
-  const int64_t begin = now();
+  yields();
   while (!ready()) sched_yield();
-  return now() - begin;
+  return true;
+}
+template <class F>
+void wait_until(F&& ready) {
+  wait_until(ready, [] {});
 }
 
 Spared spared;
@@ -63,8 +68,9 @@ struct TeamState {
   alignas(64) std::atomic<bool> finished{false};
   // A word carries a phase and how many members that phase has; only the leader knows the latter.
   struct alignas(64) Slot {
-    std::atomic<int64_t> done{0};             // the phase after the last one this member has ended
-    std::atomic<int64_t> first{pack(-1, 1)};  // first phase with a share since it was last left out; -1: not yet known
+    std::atomic<ThreadClock> clock{kNoClock};  // of this member's thread
+    std::atomic<int64_t> done{0};              // the phase after the last one this member has ended
+    std::atomic<int64_t> first{pack(-1, 1)};   // first phase with a share since it was last left out; -1: not yet known
     // The leader's: phase p in word p % 2, written before its share of phase p-1 is called done. Two, because a member
     // may come to read the word of phase p when the leader is through with its share of p already.
     std::atomic<int64_t> said[2] = {pack(0, 1), pack(1, 1)};
@@ -109,6 +115,7 @@ struct TeamState {
     m.rank_ = arrived.fetch_add(1, std::memory_order_acq_rel);
     if (m.rank_ >= limit) return;
     if (m.rank_ > 0) {
+      slots[m.rank_].clock.store(own_clock(), std::memory_order_relaxed);
       if (admitted(m, 0)) work(ctx, m);
       return;
     }
@@ -146,6 +153,24 @@ struct TeamState {
     for (int r = from; r < size; r++) slots[r].first.store(pack(p, size), std::memory_order_release);
   }
 
+  // Leader: waits until ready() holds, for members first .. end-1. The time of it that one of them had no core for: one
+  // that has a core and is slow (its pages are new, its share is larger) would be missed, and one without it is a loss.
+  // 0 if it did not come to yielding.
+  template <class F>
+  int64_t lost_until(F&& ready, int first, int end) {
+    int64_t begin = 0, ran[kMaxTeam];
+    auto clock = [&](int r) { return slots[r].clock.load(std::memory_order_relaxed); };
+    auto yields = [&] {
+      begin = now();
+      for (int r = first; r < end; r++) ran[r] = ran_ns(clock(r));
+    };
+    if (!wait_until(ready, yields)) return 0;
+    const int64_t waited = now() - begin;
+    int64_t lost = 0;
+    for (int r = first; r < end; r++) lost = std::max(lost, waited - (ran_ns(clock(r)) - ran[r]));
+    return lost;
+  }
+
   void leave(Member& m) { m.rank_ == 0 ? leave_leader(m) : leave_member(m); }
 
   void leave_leader(Member& m) {
@@ -156,10 +181,10 @@ struct TeamState {
       phases++;
       slots[0].said[next_phase & 1].store(pack(next_phase, m.size_), std::memory_order_relaxed);
       slots[0].done.store(next_phase, std::memory_order_release);
-      int64_t waited = 0;
+      int64_t lost = 0;
       for (int r = 1; r < size; r++)
-        waited += wait_until([&] { return slots[r].done.load(std::memory_order_acquire) >= next_phase; });
-      if (waited > 0) judge(now() - waited);
+        lost += lost_until([&] { return slots[r].done.load(std::memory_order_acquire) >= next_phase; }, r, r + 1);
+      if (lost > 0) judge(now() - lost);
     }
     if (m.size_ - 1 != others) beside(now(), m.size_ - 1);
     // Only now may newcomers start: they would otherwise run beside shares of the phase that just ended.
@@ -206,11 +231,13 @@ struct TeamState {
     const int64_t taken = p.take(m.rank_, count, body, ctx);
     if (leads) open.store(nullptr, std::memory_order_relaxed);
     const int64_t own = now() - begin;  // some 0 where the others took all pieces
-    const int64_t waited = wait_until([&] { return p.done.load(std::memory_order_acquire) >= count; });
+    auto done = [&] { return p.done.load(std::memory_order_acquire) >= count; };
+    if (!leads) wait_until(done);
     if (leads) {
+      const int64_t lost = lost_until(done, 1, std::min(arrived.load(std::memory_order_relaxed), limit));
       // The pieces are as long as each other. Where others took them all, nothing is known.
       if (taken > 0) spared.add(own / taken, count - taken);
-      if (taken > 0 && waited > 0) judge(now() - waited);
+      if (taken > 0 && lost > 0) judge(now() - lost);
       beside(now(), m.size_ - 1);
     }
     leave(m);

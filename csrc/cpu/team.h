@@ -10,9 +10,10 @@
 // next one, also a thread that arrives while the others are at it.
 //
 // Waiting for a share spins for some microseconds and then yields the core. A thread that lost its core to somebody
-// else can make a phase last as long as that takes. Where the waits exceed what the others spare (spared.h), the leader
-// goes on alone, after a wait of more than 0.2 ms, for several times as long, in this call and in later ones (alone.h),
-// so that a busy neighbour costs a fraction and not a multiple; waits that are rarer are borne.
+// else can make a phase last as long as that takes. Where the waits for threads without a core exceed what the others
+// spare (spared.h), the leader goes on alone, after a wait of more than 0.2 ms, for several times as long, in this call
+// and in later ones (alone.h), so that a busy neighbour costs a fraction and not a multiple; waits that are rarer are
+// borne. Threads that have a core and are late, say since the system takes its time over new pages, are waited for.
 #pragma once
 #include <cstdint>
 

@@ -5,6 +5,7 @@
 #include "../../csrc/cpu/idle.h"
 #include "../../csrc/cpu/spared.h"
 #include "../../csrc/cpu/team.h"
+#include "../../csrc/cpu/thread_clock.h"
 
 #include <array>
 #include <atomic>
@@ -60,11 +61,16 @@ namespace {
 // Phases that are as long as each other; at the end of the last one the other member is waited for.
 struct Waiting {
   int phases, length_ms, wait_ms;
+  bool at_work = false;      // the other member has a core while it is waited for
   bool together = false;     // whether the leader was not alone from the start, as after another test
   int after = 0, alone = 0;  // phases that follow, and those of them that the leader goes through alone
 
   static void run(void* self, Member& m) { static_cast<Waiting*>(self)->go(m); }
   static void sleep(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
+  static void work(int ms) {
+    const int64_t end = fusedrnn::cpu::ran_ns(fusedrnn::cpu::own_clock()) + ms * int64_t(1'000'000);
+    while (fusedrnn::cpu::ran_ns(fusedrnn::cpu::own_clock()) < end) continue;
+  }
   void go(Member& m) {
     for (int p = 0; p < phases + 6; p++) {
       if (!m.enter()) continue;
@@ -72,7 +78,7 @@ struct Waiting {
       if (m.rank() == 0 && p > phases) after++, alone += m.size() == 1;
       if (p < phases) {
         if (m.rank() == 0) sleep(length_ms);
-        if (m.rank() > 0 && p == phases - 1) sleep(length_ms + wait_ms);
+        if (m.rank() > 0 && p == phases - 1) at_work ? work(length_ms + wait_ms) : sleep(length_ms + wait_ms);
       }
       m.leave();
     }
@@ -83,18 +89,19 @@ struct Waiting {
 
 void leader_goes_alone() {
   fusedrnn::cpu::limit_time_alone(4);
-  for (auto [phases, length, wait, alone] : {std::array{2, 200, 60, 0}, {3, 100, 30, 0}, {200, 1, 60, 1}}) {
+  for (auto [phases, length, wait, at_work, alone] :
+       {std::array{2, 200, 60, 0, 0}, {3, 100, 30, 0, 0}, {200, 1, 60, 0, 1}, {200, 1, 60, 1, 0}}) {
     Waiting w;
     for (int trial = 0; trial < 20; trial++) {
-      w = {phases, length, wait};
+      w = {phases, length, wait, at_work != 0};
       fusedrnn::cpu::run_team({2, pools::at_once}, 2, Waiting::run, &w);
       if (w.together) break;
       Waiting::sleep(50);
     }
     check::that(w.together && (alone ? w.alone == w.after : w.alone == 0),
                 "after a wait of " + std::to_string(wait) + " ms at the end of " + std::to_string(phases) +
-                    " phases of " + std::to_string(length) + " ms: alone in " + std::to_string(w.alone) + " of " +
-                    std::to_string(w.after));
+                    " phases of " + std::to_string(length) + " ms" + (at_work ? ", at work" : "") + ": alone in " +
+                    std::to_string(w.alone) + " of " + std::to_string(w.after));
   }
   fusedrnn::cpu::limit_time_alone(fusedrnn::cpu::Alone::kMost);
 }
