@@ -1,8 +1,10 @@
 #include "direct_layer.h"
 
+#include <algorithm>
 #include <exception>
 
 #include "../cells/all.h"
+#include "../cpu/blocks.h"
 #include "../torch/run.h"
 #include "torch_objects.h"
 
@@ -57,6 +59,12 @@ struct Inputs {
     const int64_t hidden = w_views[0].size(0) / info().G;
     f.n = {x_view.size(0), x_view.size(1), w_views[0].size(1), hidden, hidden, directions};
     return true;
+  }
+
+  // Whether backward needs arrays for which the op has memory of its own (csrc/cpu/blocks.h).
+  bool keeps_large() const {
+    const int64_t most = std::max<int64_t>(info().S, info().has_cell);
+    return size_t(f.n.D * f.n.T * f.n.B * f.n.H * most * bits() / 8) >= cpu::kLeastBlock;
   }
 
   bool read_tensors() { return read_x() && read_states() && read_rows() && read_weights(); }
@@ -184,6 +192,7 @@ PyObject* forward(int64_t cell, int64_t directions, bool save, PyObject* const* 
   if (!alone || !PyList_CheckExact(weights)) Py_RETURN_NONE;
   if (!in.weights.take(PySequence_Fast_ITEMS(weights), PyList_GET_SIZE(weights))) Py_RETURN_NONE;
   if (!in.read_sizes(directions) || !in.read_tensors()) Py_RETURN_NONE;
+  if (save && in.keeps_large()) Py_RETURN_NONE;
   Results out(6);
   if (!make_outputs(in, save, out)) return nullptr;
   if (!unlocked([&] { torch_ops::run_forward(in.f); })) return nullptr;

@@ -1,6 +1,7 @@
 // The ops on CPU tensors: one native call for one layer and the whole sequence.
 #include <torch/csrc/stable/library.h>
 
+#include "large.h"
 #include "layer_call.h"
 #include "run.h"
 
@@ -24,7 +25,7 @@ ForwardResult layer_forward(const Tensor& x, const MaybeTensor& h0, const MaybeT
                             int64_t cell, int64_t directions, bool save, bool tf32) {
   LayerCall call(x, h0, c0, weights, lengths, resets, cell, directions, tf32);
   check_values(call.f);
-  ForwardResult out = allocate_forward(call, x, save, call.acc);
+  ForwardResult out = allocate_forward(call, x, save, call.acc, make_large);
   run_forward(call.f);
   return out;
 }

@@ -13,7 +13,7 @@ ForwardResult layer_forward(const Tensor& x, const MaybeTensor& h0, const MaybeT
                             int64_t cell, int64_t directions, bool save, bool tf32) {
   Session session(x, tf32);
   LayerCall call(x, h0, c0, weights, lengths, resets, cell, directions, tf32);
-  ForwardResult out = allocate_forward(call, x, save, call.dtype);
+  ForwardResult out = allocate_forward(call, x, save, call.dtype, make_empty);
   cuda::layer_forward(call.f, session.runtime());
   return out;
 }

@@ -162,19 +162,23 @@ struct LayerCall {
 
 using ForwardResult = std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor>;
 
-// Outputs of layer_forward in the schema's order; fills the pointers of call.f. `gates_type` is the
-// backend's choice.
-inline ForwardResult allocate_forward(LayerCall& call, const Tensor& x, bool save, ScalarType gates_type) {
+// Outputs of layer_forward in the schema's order; fills the pointers of call.f. The backend chooses the type of the
+// gates, and make_kept(like, size, type), which makes what only backward reads.
+template <class Make>
+ForwardResult allocate_forward(LayerCall& call, const Tensor& x, bool save, ScalarType gates_type, Make&& make_kept) {
   const Dims& n = call.f.n;
   auto make = [&](bool wanted, const Extent& size, ScalarType type) {
     return make_empty(x, wanted ? size : Extent{0}, type);
   };
+  auto keep = [&](bool wanted, const Extent& size, ScalarType type) {
+    return wanted ? make_kept(x, size, type) : make(false, size, type);
+  };
   Tensor y = make(true, call.sequence(n.D * n.P), call.dtype);
   Tensor h_n = make(true, {n.D, n.B, n.P}, call.dtype);
   Tensor c_n = make(call.has_c, {n.D, n.B, n.H}, call.dtype);
-  Tensor gates = make(save && call.slots > 0, call.saved(call.slots * n.H), gates_type);
-  Tensor cells = make(save && call.has_c, call.saved(n.H), call.acc);
-  Tensor hidden = make(save && call.projects, call.saved(n.H), call.acc);
+  Tensor gates = keep(save && call.slots > 0, call.saved(call.slots * n.H), gates_type);
+  Tensor cells = keep(save && call.has_c, call.saved(n.H), call.acc);
+  Tensor hidden = keep(save && call.projects, call.saved(n.H), call.acc);
   call.f.y = y.mutable_data_ptr();
   call.f.h_n = h_n.mutable_data_ptr();
   if (call.has_c) call.f.c_n = c_n.mutable_data_ptr();

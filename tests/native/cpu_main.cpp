@@ -17,6 +17,7 @@ int main(int count, char** arguments) {
 #endif
   if (count > 1 && std::strcmp(arguments[1], "math") == 0) return check::summary();
   test_conversions();
+  test_blocks();
   test_pools();
   team_under_sleepers();
   team_weighs_waits();

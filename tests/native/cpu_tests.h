@@ -3,6 +3,7 @@
 
 void test_layers();
 void test_conversions();
+void test_blocks();
 void test_pools();
 void test_generate();
 void test_cross_entropy();

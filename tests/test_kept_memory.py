@@ -1,0 +1,120 @@
+"""The arrays that forward leaves to backward lie in memory that is kept from call to call."""
+
+from __future__ import annotations
+
+import gc
+import threading
+
+import pytest
+import torch
+from torch import Tensor
+
+import fusedrnn
+
+LARGE = (64, 40, 8, 512)  # steps, batch, input and hidden size: saved gates of 5 MiB and more
+LAYERS = {"rnn": fusedrnn.RNN, "lstm": fusedrnn.LSTM, "gru": fusedrnn.GRU}
+
+
+def saved(y: Tensor) -> dict[str, int]:
+    """Address and bytes of the largest storage that backward of ``y`` holds beside ``y`` itself."""
+    found: dict[str, int] = {"at": 0, "bytes": 0}
+    node = y.grad_fn
+    for tensor in node.saved_tensors:  # type: ignore[union-attr]
+        if tensor is None or tensor.data_ptr() == y.data_ptr():
+            continue
+        storage = tensor.untyped_storage()
+        if storage.nbytes() > found["bytes"]:
+            found = {"at": storage.data_ptr(), "bytes": storage.nbytes()}
+    return found
+
+
+def layer_and_input(
+    kind: str, dtype: torch.dtype = torch.float32
+) -> tuple[torch.nn.Module, Tensor]:
+    torch.manual_seed(0)
+    steps, batch, size, hidden = LARGE
+    return LAYERS[kind](size, hidden, dtype=dtype), torch.randn(
+        steps, batch, size, dtype=dtype, requires_grad=True
+    )
+
+
+def gradients(layer: torch.nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    y, _ = layer(x)
+    return y.detach().clone(), *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_the_next_call_takes_the_same_memory(kind: str) -> None:
+    layer, x = layer_and_input(kind)
+    y, _ = layer(x)
+    first = saved(y)
+    assert first["bytes"] >= 4 << 20
+    beside, _ = layer(x)
+    assert saved(beside)["at"] != first["at"]  # both are alive
+    del y
+    gc.collect()
+    y, _ = layer(x)
+    assert saved(y)["at"] == first["at"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_memory_of_others_changes_nothing(kind: str, dtype: torch.dtype) -> None:
+    layer, x = layer_and_input(kind, dtype)
+    want = gradients(layer, x)
+    other, z = layer_and_input(kind, dtype)
+    for steps in (64, 60, 56):  # blocks that are a little larger than what is asked for
+        with torch.no_grad():
+            z.fill_(float("nan"))
+        gradients(other, z[:steps].detach().requires_grad_())
+        for a, b in zip(want, gradients(layer, x), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_gradients_that_wait_are_not_overwritten() -> None:
+    layer, x = layer_and_input("gru")
+    want = gradients(layer, x)
+    y, _ = layer(x)
+    gradients(layer, torch.zeros_like(x, requires_grad=True))
+    got = torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])
+    for a, b in zip(want[1:], got, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_another_thread_gives_it_back() -> None:
+    layer, x = layer_and_input("lstm")
+    want = gradients(layer, x)
+    graphs = [layer(x)[0] for _ in range(3)]
+    wrong = []
+
+    def backward() -> None:
+        for _ in range(20):
+            got = gradients(layer, x)
+            wrong.extend(a for a, b in zip(want, got, strict=True) if not torch.equal(a, b))
+
+    threads = [threading.Thread(target=backward) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    graphs.clear()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_it_can_be_written_to_a_file_and_moved(tmp_path) -> None:
+    """What hooks on saved tensors do with them."""
+    layer, x = layer_and_input("gru")
+    want = gradients(layer, x)
+    count = 0
+
+    def pack(t: Tensor) -> str:
+        nonlocal count
+        count += 1
+        torch.save(t, tmp_path / f"{count}.pt")
+        return f"{count}.pt"
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda name: torch.load(tmp_path / name)):
+        y, _ = layer(x)
+    got = torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])
+    for a, b in zip(want[1:], got, strict=True):
+        assert torch.equal(a, b)
