@@ -1,5 +1,7 @@
 #include "idle.h"
 
+#include <ctime>
+
 #if defined(__linux__)
 #include <fcntl.h>
 #include <unistd.h>
@@ -63,5 +65,7 @@ int64_t idle_ns() {
 #else
 int64_t idle_ns() { return -1; }
 #endif
+
+int64_t used_ns() { return int64_t(double(std::clock()) * (1e9 / CLOCKS_PER_SEC)); }
 
 }  // namespace fusedrnn::cpu

@@ -13,8 +13,11 @@ namespace fusedrnn::cpu {
 // thread that is tied to one core, which knows nothing of the others'.
 int64_t idle_ns();
 
+// Nanoseconds that the threads of this process have had a core, all together.
+int64_t used_ns();
+
 #if defined(__linux__)
-// The same in ticks, from the text of /proc/stat. -1 unless it names every core of `usable`.
+// idle_ns in ticks, from the text of /proc/stat. -1 unless it names every core of `usable`.
 int64_t idle_ticks(const char* stat, const cpu_set_t& usable);
 #endif
 

@@ -51,7 +51,7 @@ void wait_until(F&& ready) {
 }
 
 Spared spared;
-Alone alone{idle_ns};
+Alone alone{idle_ns, used_ns};
 
 }  // namespace
 
@@ -213,7 +213,7 @@ struct TeamState {
     const int64_t end = now();
     beside(begin, others);
     since = end;
-    if (spared.waited(end - begin)) alone_end = alone.start(begin, end);
+    if (spared.waited(end - begin) && !alone.patient(end)) alone_end = alone.start(begin, end);
   }
 
   void share_out(Member& m, int64_t count, void (*body)(void*, int, int64_t), void* ctx) {

@@ -146,6 +146,8 @@ void team_weighs_waits() {
 namespace {
 int64_t system_idle = 0;  // what idle_ns would say
 int64_t say_idle() { return system_idle; }
+int64_t used = 0;  // what used_ns would say
+int64_t say_used() { return used; }
 }  // namespace
 
 void team_stays_alone() {
@@ -154,6 +156,7 @@ void team_stays_alone() {
   int64_t time = 1'000 * ms;
   auto pass = [&](int64_t ns, double idle_cores) {
     time += ns;
+    used += ns;
     system_idle += int64_t(double(ns) * idle_cores);
   };
   // Calls of 1 ms from now on until one may have others; how many stay alone.
@@ -169,7 +172,7 @@ void team_stays_alone() {
   };
 
   system_idle = -1;  // a system that does not say: by lengths of the wait alone
-  Alone blind(say_idle);
+  Alone blind(say_idle, say_used);
   check::that(!blind.at(time, 1), "nobody has waited");
   for (int factor : {4, 8, 16, 32, 32}) {
     check::that(wait(blind, 2 * ms) == 2 * ms * factor, "twice as long after each wait, up to a limit");
@@ -179,11 +182,11 @@ void team_stays_alone() {
   check::that(wait(blind, 2 * ms) == 8 * ms, "short again after a good time");
 
   system_idle = 0;
-  Alone first(say_idle);
+  Alone first(say_idle, say_used);
   wait(first, 2 * ms);
   check::that(calls_alone(first, 0) == 8, "too short a time to have looked: the others are tried");
 
-  Alone beside(say_idle);  // a neighbour that stays
+  Alone beside(say_idle, say_used);  // a neighbour that stays
   wait(beside, 10 * ms);
   const int tried = calls_alone(beside, 0.02);
   check::that(tried > 900 && tried < 2'000, "while no core is free, tried after a second: " + std::to_string(tried));
@@ -192,7 +195,7 @@ void team_stays_alone() {
   wait(beside, 10 * ms);
   check::that(calls_alone(beside, 1) <= 60, "a core that is free is seen before the time is over");
 
-  Alone leaves(say_idle);
+  Alone leaves(say_idle, say_used);
   wait(leaves, 10 * ms);
   for (int i = 0; i < 200; i++) {
     check::that(leaves.at(time, 1), "a neighbour that stays");
@@ -204,7 +207,17 @@ void team_stays_alone() {
   wait(leaves, 10 * ms);
   check::that(calls_alone(leaves, 0) > 900, "another neighbour that stays, long after");
 
-  Alone several(say_idle);  // three others, two cores free: neither all, nor none
+  Alone seldom(say_idle, say_used);  // calls with pauses, in which the caller's own core is idle
+  wait(seldom, 10 * ms);
+  for (int i = 0; i < 20; i++) {
+    check::that(seldom.at(time, 1), "a neighbour that stays, and pauses");
+    pass(10 * ms, 0.02);
+    time += 40 * ms;
+    system_idle += 40 * ms;
+  }
+  check::that(calls_alone(seldom, 1) <= 60, "a core that becomes free after pauses");
+
+  Alone several(say_idle, say_used);  // three others, two cores free: neither all, nor none
   for (int factor : {4, 8, 16, 32, 32}) {
     wait(several, 10 * ms);
     check::that(calls_alone(several, 2, 3) == 10 * factor, "then the time counts");
@@ -212,7 +225,7 @@ void team_stays_alone() {
   wait(several, 10 * ms);
   check::that(calls_alone(several, 3, 3) <= 60, "a core for each of the others");
 
-  Alone quota(say_idle);  // cores that are free and do not help
+  Alone quota(say_idle, say_used);  // cores that are free and do not help
   wait(quota, 10 * ms);
   check::that(calls_alone(quota, 1) < 40, "the first time they are believed");
   for (int factor : {8, 16, 32}) {
@@ -223,11 +236,38 @@ void team_stays_alone() {
   wait(quota, 10 * ms);
   check::that(calls_alone(quota, 1) < 40, "and then they are again");
 
+  Alone packed(say_idle, say_used);  // free cores that do not help before they have been busy for a while
+  auto until_trial = [&] {
+    const int64_t begin = time;
+    while (!packed.patient(time) && time < begin + 3 * Alone::kMostDistrust) {
+      if (packed.at(time, 1))
+        pass(ms, 1);
+      else if (!packed.patient(time))
+        wait(packed, 10 * ms);
+    }
+    return time - begin;
+  };
+  int64_t due = 0;
+  for (int i = 0; i < 7; i++) {
+    wait(packed, 10 * ms);
+    const int64_t took = until_trial();
+    check::that(took >= due && took <= due + 400 * ms,
+                "a trial after " + std::to_string(took / ms) + " ms, due after " + std::to_string(due / ms));
+    pass(Alone::kPatience - 1, 0);
+    check::that(packed.patient(time), "it lasts");
+    pass(1, 0);
+    check::that(!packed.patient(time), "and is over");
+    due = i == 0 ? Alone::kDistrust : std::min(2 * due, Alone::kMostDistrust);
+  }
+  pass(100 * ms, 0);  // it helped at last
+  wait(packed, 10 * ms);
+  check::that(until_trial() <= 60 * ms, "and then free cores are believed again");
+
   system_idle = 0;
   for (int looks : {0, 1, 2}) {  // a system that stops saying, before or after it has said that no core was free
-    Alone silent(say_idle);
+    Alone silent(say_idle, say_used);
     wait(silent, 40 * ms);
-    for (int i = 0; i < 35 * looks; i++, time += ms) check::that(silent.at(time, 1), "no core is free");
+    for (int i = 0; i < 35 * looks; i++, pass(ms, 0)) check::that(silent.at(time, 1), "no core is free");
     system_idle = -1;
     check::that(calls_alone(silent, 0) == 160 - 35 * looks, "then the time counts");
     system_idle = 0;
