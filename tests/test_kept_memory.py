@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 
 import pytest
@@ -43,6 +44,10 @@ def gradients(layer: torch.nn.Module, x: Tensor) -> tuple[Tensor, ...]:
     return y.detach().clone(), *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])
 
 
+@pytest.mark.skipif(
+    tuple(map(int, torch.__version__.split(".")[:2])) < (2, 11),
+    reason="torch before 2.11 takes no memory of ours",
+)
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_the_next_call_takes_the_same_memory(kind: str) -> None:
     layer, x = layer_and_input(kind)
@@ -99,6 +104,63 @@ def test_another_thread_gives_it_back() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"proj_size": 64}, {"bidirectional": True}, {"num_layers": 2}],
+    ids=lambda options: next(iter(options)),
+)
+@pytest.mark.parametrize("packed", [False, True], ids=["padded", "packed"])
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+def test_large_layers_agree_with_torch(options: dict[str, int], packed: bool) -> None:
+    torch.manual_seed(0)
+    steps, batch, size, hidden = LARGE
+    theirs = torch.nn.LSTM(size, hidden, **options)
+    ours = fusedrnn.LSTM(size, hidden, **options)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(steps, batch, size, requires_grad=True)
+    lengths = torch.randint(1, steps + 1, (batch,))
+    lengths[0] = steps
+
+    def results(layer: torch.nn.Module) -> list[Tensor]:
+        given = torch.nn.utils.rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
+        y = layer(given)[0].data if packed else layer(x)[0]
+        return [y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])]
+
+    for _ in range(2):  # in new memory, and in memory that comes back
+        for a, b in zip(results(theirs), results(ours), strict=True):
+            torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-4 * a.abs().max().item())
+
+
+def test_a_compiled_layer() -> None:
+    layer, x = layer_and_input("gru")
+    want = gradients(layer, x)
+    compiled = torch.compile(lambda x: layer(x)[0].square().sum(), backend="aot_eager")
+    for _ in range(2):
+        got = torch.autograd.grad(compiled(x), [x, *layer.parameters()])
+        for a, b in zip(want[1:], got, strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_process_has_its_own() -> None:
+    layer, x = layer_and_input("lstm")
+    want = gradients(layer, x)  # leaves memory behind that is kept
+    waiting, _ = layer(x)
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(
+            1
+        )  # torch's own parallel calls would wait for threads that are not there
+        same = all(map(torch.equal, want, gradients(layer, x)))
+        os._exit(0 if same and all(map(torch.equal, want, gradients(layer, x))) else 1)
+    again = gradients(layer, x)
+    assert os.waitpid(child, 0)[1] == 0
+    assert all(map(torch.equal, want, again))
+    got = torch.autograd.grad(waiting.square().sum(), [x, *layer.parameters()])
+    assert all(map(torch.equal, want[1:], got))
 
 
 def test_it_can_be_written_to_a_file_and_moved(tmp_path) -> None:

@@ -1,10 +1,9 @@
 #include "blocks.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <mutex>
-#include <vector>
-
-#include "scratch.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -14,77 +13,96 @@ namespace fusedrnn::cpu {
 namespace {
 
 constexpr size_t kUnit = size_t(2) << 20;  // a huge page
+constexpr size_t kMostBlocks = kMostKept / kLeastBlock;
 
 struct Kept {
   std::mutex lock;
-  std::vector<Block> blocks;  // the oldest first
-  size_t bytes = 0;
+  Block blocks[kMostBlocks] = {};  // the oldest first
+  size_t count = 0, bytes = 0;
 
   Block remove(size_t i) {
     const Block b = blocks[i];
-    blocks.erase(blocks.begin() + std::ptrdiff_t(i));
+    std::copy(blocks + i + 1, blocks + count, blocks + i);
+    count--;
     bytes -= b.size;
     return b;
   }
   // The smallest block of at least `size` of which no more than a fifth is left over. Null: there is none.
   Block find(size_t size) {
-    size_t best = blocks.size();
-    for (size_t i = 0; i < blocks.size(); i++)
+    size_t best = count;
+    for (size_t i = 0; i < count; i++)
       if (blocks[i].size >= size && blocks[i].size - size <= blocks[i].size / 5 &&
-          (best == blocks.size() || blocks[i].size <= blocks[best].size))
+          (best == count || blocks[i].size <= blocks[best].size))
         best = i;
-    return best == blocks.size() ? Block{nullptr, 0} : remove(best);
-  }
-  void shrink(size_t most) {
-    while (bytes > most) std::free(remove(0).data);
+    return best == count ? Block{nullptr, 0} : remove(best);
   }
 };
 
 // Never destroyed: a tensor may be freed after everything else.
-Kept& kept() {
-  static Kept* const all = new Kept;
-  return *all;
-}
+union Forever {
+  Kept kept;
+  constexpr Forever() : kept() {}
+  ~Forever() {}
+};
+constinit Forever forever;
 
-// The lock is only tried: whoever does not get it can do without, and in a process that was forked while somebody held
-// it nobody ever gets it.
+// The lock is only tried, and held for no call of the system: whoever does not get it can do without, and in a process
+// that was forked while somebody held it nobody ever gets it.
 using Try = std::unique_lock<std::mutex>;
+
+// What is kept beyond `most`, the oldest first, is freed.
+void shrink(size_t most) {
+  Block freed[kMostBlocks];
+  size_t count = 0;
+  {
+    Kept& all = forever.kept;
+    Try held(all.lock, std::try_to_lock);
+    while (held && all.bytes > most) freed[count++] = all.remove(0);
+  }
+  for (size_t i = 0; i < count; i++) std::free(freed[i].data);
+}
 
 }  // namespace
 
 Block take_block(size_t bytes) {
+  if (bytes > SIZE_MAX - kUnit) return {nullptr, 0};
   const size_t size = (bytes + kUnit - 1) / kUnit * kUnit;
-  Try held(kept().lock, std::try_to_lock);
-  if (held) {
-    const Block found = kept().find(size);
+  {
+    Try held(forever.kept.lock, std::try_to_lock);
+    const Block found = held ? forever.kept.find(size) : Block{nullptr, 0};
     if (found.data) return found;
   }
   void* data = std::aligned_alloc(kUnit, size);
-  if (!data && held) {
-    kept().shrink(0);
+  if (!data) {
+    shrink(0);
     data = std::aligned_alloc(kUnit, size);
   }
-  expect_writes(data, size);
   return {data, size};
 }
 
 void give_block(Block block) {
-  Try held(kept().lock, std::try_to_lock);
-  if (!held || block.size > kMostKept) {
+  if (block.size > kMostKept || block.size < kLeastBlock) {
     std::free(block.data);
     return;
   }
-  kept().shrink(kMostKept - block.size);
 #if defined(__linux__)
   madvise(block.data, block.size, MADV_FREE);  // where that is refused, the block is just kept
 #endif
-  kept().blocks.push_back(block);
-  kept().bytes += block.size;
+  shrink(kMostKept - block.size);
+  Try held(forever.kept.lock, std::try_to_lock);
+  Kept& all = forever.kept;
+  if (!held || all.bytes > kMostKept - block.size) {  // or others have given some meanwhile
+    if (held) held.unlock();
+    std::free(block.data);
+    return;
+  }
+  all.blocks[all.count++] = block;
+  all.bytes += block.size;
 }
 
 size_t kept_bytes() {
-  const std::lock_guard<std::mutex> held(kept().lock);
-  return kept().bytes;
+  Try held(forever.kept.lock, std::try_to_lock);
+  return held ? forever.kept.bytes : 0;
 }
 
 }  // namespace fusedrnn::cpu

@@ -69,6 +69,7 @@ struct TeamState {
   // A word carries a phase and how many members that phase has; only the leader knows the latter.
   struct alignas(64) Slot {
     std::atomic<ThreadClock> clock{kNoClock};  // of this member's thread
+    std::atomic<bool> at_piece{false};         // of those that are dealt out
     std::atomic<int64_t> done{0};              // the phase after the last one this member has ended
     std::atomic<int64_t> first{pack(-1, 1)};   // first phase with a share since it was last left out; -1: not yet known
     // The leader's: phase p in word p % 2, written before its share of phase p-1 is called done. Two, because a member
@@ -89,13 +90,16 @@ struct TeamState {
     alignas(64) std::atomic<int64_t> next{0};
     alignas(64) std::atomic<int64_t> done{0};
 
-    // How many this member has done.
-    int64_t take(int rank, int64_t count_, void (*body_)(void*, int, int64_t), void* ctx_) {
+    // How many this member has done. at_piece: set while it is at one.
+    int64_t take(int rank, std::atomic<bool>& at_piece, int64_t count_, void (*body_)(void*, int, int64_t),
+                 void* ctx_) {
       int64_t own = 0;
       while (next.load(std::memory_order_relaxed) < count_) {
         const int64_t i = next.fetch_add(1, std::memory_order_relaxed);
         if (i >= count_) break;
+        at_piece.store(true, std::memory_order_relaxed);
         body_(ctx_, rank, i);
+        at_piece.store(false, std::memory_order_relaxed);
         done.fetch_add(1, std::memory_order_release);
         own++;
       }
@@ -133,7 +137,8 @@ struct TeamState {
   bool admitted(Member& m, int64_t p) {
     const Slot& slot = slots[m.rank_];
     wait_until([&] {
-      if (Pieces* all = open.load(std::memory_order_acquire)) all->take(m.rank_, all->count, all->body, all->ctx);
+      if (Pieces* all = open.load(std::memory_order_acquire))
+        all->take(m.rank_, slots[m.rank_].at_piece, all->count, all->body, all->ctx);
       return phase_of(slot.first.load(std::memory_order_acquire)) >= p || finished.load(std::memory_order_acquire);
     });
     const int64_t first = slot.first.load(std::memory_order_acquire);
@@ -153,22 +158,28 @@ struct TeamState {
     for (int r = from; r < size; r++) slots[r].first.store(pack(p, size), std::memory_order_release);
   }
 
-  // Leader: waits until ready() holds, for members first .. end-1. The time of it that one of them had no core for: one
-  // that has a core and is slow (its pages are new, its share is larger) would be missed, and one without it is a loss.
-  // 0 if it did not come to yielding.
-  template <class F>
-  int64_t lost_until(F&& ready, int first, int end) {
+  // Leader: waits until ready() holds, for those of the members first .. end-1 that late(r) names. Counts the wait, and
+  // the time of it for which one of them had no core: one that has a core and is late (its pages are new, its share is
+  // larger) would be missed, and one without a core is a loss. Both 0 if it did not come to yielding.
+  struct Wait {
+    int64_t waited = 0, lost = 0;
+  };
+  template <class F, class G>
+  Wait wait_for(F&& ready, int first, int end, G&& late) {
     int64_t begin = 0, ran[kMaxTeam];
-    auto clock = [&](int r) { return slots[r].clock.load(std::memory_order_relaxed); };
+    auto clock = [&](int r) { return ran_ns(slots[r].clock.load(std::memory_order_relaxed)); };
     auto yields = [&] {
       begin = now();
-      for (int r = first; r < end; r++) ran[r] = ran_ns(clock(r));
+      for (int r = first; r < end; r++) ran[r] = late(r) ? clock(r) : INT64_MIN;
     };
-    if (!wait_until(ready, yields)) return 0;
-    const int64_t waited = now() - begin;
-    int64_t lost = 0;
-    for (int r = first; r < end; r++) lost = std::max(lost, waited - (ran_ns(clock(r)) - ran[r]));
-    return lost;
+    if (!wait_until(ready, yields)) return {};
+    Wait w{now() - begin, 0};
+    for (int r = first; r < end; r++) {
+      if (ran[r] == INT64_MIN) continue;
+      const int64_t after = clock(r);
+      w.lost = std::max(w.lost, ran[r] < 0 || after < 0 ? w.waited : w.waited - (after - ran[r]));
+    }
+    return w;
   }
 
   void leave(Member& m) { m.rank_ == 0 ? leave_leader(m) : leave_member(m); }
@@ -181,10 +192,14 @@ struct TeamState {
       phases++;
       slots[0].said[next_phase & 1].store(pack(next_phase, m.size_), std::memory_order_relaxed);
       slots[0].done.store(next_phase, std::memory_order_release);
-      int64_t lost = 0;
-      for (int r = 1; r < size; r++)
-        lost += lost_until([&] { return slots[r].done.load(std::memory_order_acquire) >= next_phase; }, r, r + 1);
-      if (lost > 0) judge(now() - lost);
+      Wait all;
+      for (int r = 1; r < size; r++) {
+        const auto ended = [&] { return slots[r].done.load(std::memory_order_acquire) >= next_phase; };
+        const Wait w = wait_for(ended, r, r + 1, [](int) { return true; });
+        all.waited += w.waited;
+        all.lost += w.lost;
+      }
+      if (all.waited > 0) judge(all);
     }
     if (m.size_ - 1 != others) beside(now(), m.size_ - 1);
     // Only now may newcomers start: they would otherwise run beside shares of the phase that just ended.
@@ -208,12 +223,12 @@ struct TeamState {
     since = time;
     others = n;
   }
-  // Leader, after a wait that began at `begin`: whether to go alone for a while.
-  void judge(int64_t begin) {
+  // Leader, after a wait: whether to go alone for a while. Time in which it waited was spared by nobody.
+  void judge(Wait w) {
     const int64_t end = now();
-    beside(begin, others);
+    beside(end - w.waited, others);
     since = end;
-    if (spared.waited(end - begin) && !alone.patient(end)) alone_end = alone.start(begin, end);
+    if (spared.waited(w.lost) && !alone.patient(end)) alone_end = alone.start(end - w.lost, end);
   }
 
   void share_out(Member& m, int64_t count, void (*body)(void*, int, int64_t), void* ctx) {
@@ -228,16 +243,18 @@ struct TeamState {
     }
     const int64_t begin = now();
     if (leads) beside(begin, 0);  // who takes pieces is not known beforehand
-    const int64_t taken = p.take(m.rank_, count, body, ctx);
+    const int64_t taken = p.take(m.rank_, slots[m.rank_].at_piece, count, body, ctx);
     if (leads) open.store(nullptr, std::memory_order_relaxed);
     const int64_t own = now() - begin;  // some 0 where the others took all pieces
-    auto done = [&] { return p.done.load(std::memory_order_acquire) >= count; };
-    if (!leads) wait_until(done);
+    auto done_all = [&] { return p.done.load(std::memory_order_acquire) >= count; };
+    if (!leads) wait_until(done_all);
     if (leads) {
-      const int64_t lost = lost_until(done, 1, std::min(arrived.load(std::memory_order_relaxed), limit));
+      const int there = std::min(arrived.load(std::memory_order_relaxed), limit);
+      const Wait w =
+          wait_for(done_all, 1, there, [&](int r) { return slots[r].at_piece.load(std::memory_order_relaxed); });
       // The pieces are as long as each other. Where others took them all, nothing is known.
       if (taken > 0) spared.add(own / taken, count - taken);
-      if (taken > 0 && lost > 0) judge(now() - lost);
+      if (taken > 0 && w.waited > 0) judge(w);
       beside(now(), m.size_ - 1);
     }
     leave(m);
@@ -316,8 +333,9 @@ void run_team(const Threads& threads, int limit, void (*work)(void*, Member&), v
   TeamState team(limit, measure ? Measured::run : work, measure ? static_cast<void*>(&measured) : ctx);
   threads.run(limit, TeamState::body, &team);
   // The other bodies may have kept the call waiting after the work was done.
-  const int64_t begin = team.ended_at;
-  if (begin != 0) team.judge(begin);
+  if (team.ended_at == 0) return;
+  const int64_t late = now() - team.ended_at;
+  team.judge({late, late});
 }
 
 }  // namespace fusedrnn::cpu

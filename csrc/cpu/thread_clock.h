@@ -21,7 +21,7 @@ inline ThreadClock own_clock() {
 #endif
 }
 
-// Nanoseconds; 0 where the clock is not known. The thread must not have ended.
+// Nanoseconds; -1 where the clock is not known, or its thread has ended.
 inline int64_t ran_ns(ThreadClock clock) {
 #if defined(__linux__)
   timespec t;
@@ -29,7 +29,7 @@ inline int64_t ran_ns(ThreadClock clock) {
 #else
   (void)clock;
 #endif
-  return 0;
+  return -1;
 }
 
 }  // namespace fusedrnn::cpu

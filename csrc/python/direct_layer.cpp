@@ -61,10 +61,11 @@ struct Inputs {
     return true;
   }
 
-  // Whether backward needs arrays for which the op has memory of its own (csrc/cpu/blocks.h).
+  // Whether backward needs arrays for which the op has memory of its own (csrc/torch/large.h).
   bool keeps_large() const {
-    const int64_t most = std::max<int64_t>(info().S, info().has_cell);
-    return size_t(f.n.D * f.n.T * f.n.B * f.n.H * most * bits() / 8) >= cpu::kLeastBlock;
+    const int most = std::max<int>(info().S, info().has_cell);
+    const double count = double(f.n.D) * double(f.n.T) * double(f.n.B) * double(f.n.H) * most;
+    return count * bits() / 8 >= double(cpu::kLeastBlock);
   }
 
   bool read_tensors() { return read_x() && read_states() && read_rows() && read_weights(); }
@@ -191,8 +192,7 @@ PyObject* forward(int64_t cell, int64_t directions, bool save, PyObject* const* 
   Inputs in(cell, data);
   if (!alone || !PyList_CheckExact(weights)) Py_RETURN_NONE;
   if (!in.weights.take(PySequence_Fast_ITEMS(weights), PyList_GET_SIZE(weights))) Py_RETURN_NONE;
-  if (!in.read_sizes(directions) || !in.read_tensors()) Py_RETURN_NONE;
-  if (save && in.keeps_large()) Py_RETURN_NONE;
+  if (!in.read_sizes(directions) || (save && in.keeps_large()) || !in.read_tensors()) Py_RETURN_NONE;
   Results out(6);
   if (!make_outputs(in, save, out)) return nullptr;
   if (!unlocked([&] { torch_ops::run_forward(in.f); })) return nullptr;

@@ -20,7 +20,7 @@ Tensor make_large(const Tensor& like, const Extent& size, ScalarType type) {
   int64_t strides[4], count = 1;
   for (int64_t i = size.dims; i-- > 0; count *= size.size[i]) strides[i] = count;
   const size_t bytes = size_t(count) * (type == ScalarType::Double ? 8 : 4);
-  if (!like.is_cpu() || bytes < cpu::kLeastBlock || !torch_from_blob) return make_empty(like, size, type);
+  if (bytes < cpu::kLeastBlock || !torch_from_blob) return make_empty(like, size, type);
   const cpu::Block block = cpu::take_block(bytes);
   if (!block.data) return make_empty(like, size, type);  // and its error
   AtenTensorHandle made = nullptr;
@@ -28,10 +28,7 @@ Tensor make_large(const Tensor& like, const Extent& size, ScalarType type) {
                                                 torch::stable::detail::to<int32_t>(torch::stable::detail::from(type)),
                                                 aoti_torch_device_type_cpu(), -1, &made, aoti_torch_layout_strided(),
                                                 nullptr, 0, give, reinterpret_cast<void*>(block.size));
-  if (failed) {
-    cpu::give_block(block);
-    TORCH_ERROR_CODE_CHECK(failed);
-  }
+  TORCH_ERROR_CODE_CHECK(failed);  // without giving the block back, which torch may have done
   return Tensor(made);
 }
 

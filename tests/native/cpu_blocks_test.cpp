@@ -40,15 +40,17 @@ void a_block_comes_back() {
   const Block again = take_block(9 * kMiB + 1);
   check::that(again.data == first.data && again.size == first.size, "a little less: the same block");
   check::that(kept_bytes() == 0, "no longer kept");
+  const Block smaller = take_block(9 * kMiB);
+  check::that(smaller.size < first.size, "one that is smaller, and large enough for less");
+  give_block(smaller);
   give_block(again);
+  const Block fitting = take_block(9 * kMiB);
+  check::that(fitting.data == smaller.data, "of two that fit, the smaller one");
   const Block small = take_block(7 * kMiB);
   check::that(small.data != first.data && small.size < 9 * kMiB, "much less: another block");
-  give_block(small);
-  const Block fitting = take_block(7 * kMiB - 1);
-  check::that(fitting.data == small.data, "of two that are kept the smaller one that fits");
   const Block large = take_block(13 * kMiB);
   check::that(large.data != first.data && large.size >= 13 * kMiB, "more than any has: a new one");
-  for (const Block& b : {other, fitting, large}) give_block(b);
+  for (const Block& b : {other, fitting, small, large}) give_block(b);
 }
 
 void what_is_kept_is_bounded() {
