@@ -1,6 +1,6 @@
 // What the other threads of a team are worth, over all calls of the process: the work they have spared their leaders,
-// less the time those waited for them. Two threads that work together for w and then wait for v have done 2w in w + v:
-// one thread alone would have been as far where v exceeds w, n threads where it exceeds (n - 1) w.
+// less the time that those waited for one without a core. Two threads that work together for w and then wait for v have
+// done 2w in w + v: one thread alone would have been as far where v exceeds w, n threads where it exceeds (n - 1) w.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -15,7 +15,7 @@ class Spared {
     const int64_t spared = others * ns, most = std::max(kMost, spared / phases);
     balance_.store(std::min(balance() + spared, most), std::memory_order_relaxed);
   }
-  // The leader has waited for so long. Whether it had better go on alone for a while.
+  // The leader has waited for so long for others that had no core. Whether it had better go on alone for a while.
   bool waited(int64_t ns) {
     const int64_t left = balance() - int64_t(double(ns) / kBorne);
     balance_.store(std::max<int64_t>(left, 0), std::memory_order_relaxed);
