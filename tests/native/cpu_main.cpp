@@ -22,6 +22,7 @@ int main(int count, char** arguments) {
   team_under_sleepers();
   team_weighs_waits();
   leader_goes_alone();
+  leader_waits_for_pieces();
   team_stays_alone();
   system_says_how_idle_it_is();
   team_hopes_again();

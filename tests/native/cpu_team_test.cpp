@@ -91,6 +91,43 @@ struct Waiting {
 
 }  // namespace
 
+namespace {
+
+// Two pieces that are dealt out: the leader is through with its own at once and waits for the other member's.
+struct Dealt {
+  Waiting hold;              // how the other member spends its piece
+  bool together = false;     // whether each had one
+  int after = 0, alone = 0;  // as in Waiting
+
+  static void run(void* self, Member& m) { static_cast<Dealt*>(self)->go(m); }
+  void go(Member& m) {
+    m.share_out(2, [this](int rank, int64_t) {
+      if (rank == 0) return Waiting::sleep(2);
+      together = true;
+      hold.work(hold.wait_ms);
+    });
+    for (int p = 0; p < 6; p++) {
+      if (!m.enter()) continue;
+      if (m.rank() == 0 && p > 0) after++, alone += m.size() == 1;
+      m.leave();
+    }
+  }
+};
+
+}  // namespace
+
+void leader_waits_for_pieces() {
+  Dealt d;
+  for (int trial = 0; trial < 60; trial++) {
+    d = {{0, 0, 60, true}};
+    fusedrnn::cpu::run_team({2, pools::at_once}, 2, Dealt::run, &d);
+    if (d.together && !d.hold.disturbed) break;
+    Waiting::sleep(50);
+  }
+  check::that(d.hold.disturbed || (d.together && d.alone == 0),
+              "a piece at work is waited for: alone in " + std::to_string(d.alone) + " of " + std::to_string(d.after));
+}
+
 void leader_goes_alone() {
   fusedrnn::cpu::limit_time_alone(4);
   for (auto [phases, length, wait, at_work, alone] :

@@ -10,6 +10,7 @@ void test_cross_entropy();
 void team_under_sleepers();
 void team_weighs_waits();
 void leader_goes_alone();
+void leader_waits_for_pieces();
 void team_stays_alone();
 void system_says_how_idle_it_is();
 void team_hopes_again();
