@@ -12,8 +12,10 @@
 //    from step t-1 (direction 0), or step t-1 from step t (direction 1), is zero, and no gradient crosses it. At t = 0
 //    it discards h0 and c0 of direction 0. Entries at t >= len are ignored.
 //  * Packed: where `starts` is given, so are lengths, which do not increase, and no resets. Arrays of all steps then
-//  hold
-//    only what is valid: starts[T] rows in place of T*B, row b of step t at starts[t] + b. CPU only.
+//    hold only what is valid: starts[T] rows in place of T*B, row b of step t at starts[t] + b. CPU only.
+//  * Compact: with lengths, what is saved may hold only what is valid while the other arrays are padded: as packed,
+//  with
+//    the rows of the batch sorted by length, longest first, equal lengths in the order of the batch. CPU only.
 //  * The same inputs give the same bits on every run: every sum has a fixed order.
 #pragma once
 #include <cstdint>
@@ -52,6 +54,7 @@ struct ForwardArgs {
   const int64_t* lengths;  // [B], values in [0, T], or null
   const bool* resets;      // [T, B] or null
   const int64_t* starts;   // [T + 1]: packed data, step t begins at row starts[t]; or null
+  bool compact;            // gates, cells and hidden are compact; only with lengths, without starts
   void* y;                 // [T, B, D*P] out; direction d owns columns d*P .. (d+1)*P
   void* h_n;               // [D, B, P] out: the state after the last valid step. May not alias h0
   void* c_n;               // [D, B, H] out, or null for cells without a cell state

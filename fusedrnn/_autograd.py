@@ -49,8 +49,9 @@ class Layer(Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         cell, directions, tf32, recompute, done = settings
         y, h_n, c_n, gates, cells, hidden = done or _ops.layer_forward(
-            x, h0, c0, weights, lengths, resets, cell, directions, _ops.saves(x, recompute), tf32
-        )
+            x, h0, c0, weights, lengths, resets, cell, directions, _ops.saves(x, recompute), tf32,
+            _ops.saves_compact(x, lengths),
+        )  # fmt: skip
         # The op has empty vectors for what its cell does not keep, a direct call None: alike when saved,
         # since a checkpoint may run the one and then the other.
         own = (t if t is not None and t.dim() > 1 else None for t in (gates, cells, hidden))
@@ -236,6 +237,10 @@ class LayerBackward(Function):
         packed = _is_packed(args[3], in_dims[3], args[6])
         if need_dw or packed or any(d is not None for d in in_dims[17:]):
             return each(n, in_dims, args, LayerBackward.apply)
+        if _is_compact(
+            *args[9:12]
+        ):  # nothing can be folded into that; computed again by the one call
+            args = (*args[:8], *_NOTHING, *args[12:])
         data = fold(n, in_dims, args, (1, 1, 1, 1, 1, 1, 0, 1, 1, 2, 2, 2))
         out = LayerBackward.apply(*data, *args[12:])  # type: ignore[no-untyped-call]
         first, dims = unfold(n, out[:3], (1, 1, 1))
@@ -277,6 +282,11 @@ def _backward(
 def _is_packed(x: Tensor, dim: int | None, lengths: Tensor | None) -> bool:
     """Whether ``x``, of which ``dim`` is mapped, is packed data, whose batch nothing can be folded into."""
     return _packed.is_packed(x if dim is None else x.select(dim, 0), lengths)
+
+
+def _is_compact(*kept: Tensor | None) -> bool:
+    """Whether any of ``gates``, ``cells``, ``hidden`` is compact."""
+    return any(t is not None and t.dim() == 3 for t in kept)
 
 
 def _batched_the_old_way(*grads: Tensor | None) -> bool:

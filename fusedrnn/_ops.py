@@ -71,6 +71,7 @@ def layer_forward(
     directions: int,
     save: bool,
     tf32: bool,
+    compact: bool = False,
 ) -> Forward:
     """One layer over a whole sequence.
 
@@ -86,16 +87,21 @@ def layer_forward(
         resets: bool ``[T, B]``, or None.
         save: keep what :func:`layer_backward` needs.
         tf32: CUDA float32 products may be rounded to TF32.
+        compact: what is saved holds nothing beyond ``lengths``, if they are given and the data is
+            not packed (:func:`saves_compact`).
 
     Returns:
         ``y [T, B, D*P]``, ``h_n [D, B, P]``, ``c_n [D, B, H]``, and, saved for backward, ``gates
-        [D, T, B, S*H]``, ``cells [D, T, B, H]``, ``hidden [D, T, B, H]``. Whatever the cell or the
-        call has no use for is of shape ``[0]``.
+        [D, T, B, S*H]``, ``cells [D, T, B, H]``, ``hidden [D, T, B, H]``, which if compact have the
+        sum of the lengths in place of ``T, B``. Whatever the cell or the call has no use for is of
+        shape ``[0]``.
     """
     return cast(
         Forward,
-        _forward(x, h0, c0, weights, lengths, resets, CELLS[cell].number, directions, save, tf32),
-    )
+        _forward(
+            x, h0, c0, weights, lengths, resets, CELLS[cell].number, directions, save, tf32, compact
+        ),
+    )  # fmt: skip
 
 
 def saves(x: Tensor, recompute: bool) -> bool:
@@ -105,6 +111,24 @@ def saves(x: Tensor, recompute: bool) -> bool:
     other sums, and ``recompute`` promises the same bits.
     """
     return not recompute or x.shape[0] == 1
+
+
+def saves_compact(x: Tensor, lengths: Tensor | None) -> bool:
+    """Whether what is saved should be compact: on the CPU, where the lengths have values to look at.
+
+    A tracer has sizes alone, and what is saved has to be of a size that it knows.
+    """
+    return lengths is not None and x.device.type == "cpu" and not _traced_now(lengths)
+
+
+def _traced_now(t: Tensor) -> bool:
+    if torch.compiler.is_compiling() or type(t) is not Tensor:
+        return True
+    return any(torch._C._get_dispatch_mode(key) is not None for key in _TRACERS)
+
+
+_Mode = torch._C._TorchDispatchModeKey
+_TRACERS = (_Mode.FAKE, _Mode.PROXY, _Mode.FUNCTIONAL)
 
 
 def layer_backward(
@@ -231,7 +255,10 @@ def _fake_forward(
     directions: int,
     save: bool,
     tf32: bool,
+    compact: bool = False,
 ) -> Forward:
+    if compact and save and lengths is not None:
+        raise RuntimeError("expected no compact layout, whose size is not known to a tracer")
     info = list(CELLS.values())[cell]
     batch, rows = _batch_and_rows(x, lengths)
     w_ih, w_hh = weights[0], weights[1]

@@ -72,7 +72,7 @@ RowView<const T> Backward<T>::h_before(const T** list, int d, int g, int64_t s, 
                                        bool* all_zero) const {
   const int64_t t = time(d, s), before = d == 0 ? t - 1 : t + 1;
   const bool cells = as_factor && elements == 2;
-  StateSource<T> h = {nullptr, nullptr, n.D * n.P / (cells ? 2 : 1), n.P / (cells ? 2 : 1), zeros};
+  StateSource<T> h = {nullptr, nullptr, rows.order(), n.D * n.P / (cells ? 2 : 1), n.P / (cells ? 2 : 1), zeros};
   if (cells) {
     if (a.h0) h.initial = as_cells<T>(a.h0, d * n.B * n.P);
     if (s > 0) h.before = as_cells<T>(a.y, y_at(d, before, 0));
@@ -88,14 +88,14 @@ RowView<const T> Backward<T>::h_before(const T** list, int d, int g, int64_t s, 
 template <class T>
 BackwardStep<T> Backward<T>::step_of(Own& o, int d, int g, int64_t s, int64_t s0) const {
   const int64_t t = time(d, s), before = d == 0 ? t - 1 : t + 1;
-  const int32_t* order = rows.order();
   bool zero;
   BackwardStep<T> f = {};
   f.H = n.H;
-  if (S > 0) f.saved = {static_cast<const T*>(a.gates) + rows.saved_at(d, t) * S * n.H, S * n.H, order, nullptr};
+  const int32_t *order = rows.order(), *saved_order = rows.saved_order();
+  if (S > 0) f.saved = {static_cast<const T*>(a.gates) + rows.saved_at(d, t) * S * n.H, S * n.H, saved_order, nullptr};
   if (ops.reads_h) {
     if (project)
-      f.h = {hidden_rows(d, t), n.H, order, nullptr};
+      f.h = {hidden_rows(d, t), n.H, saved_order, nullptr};
     else if (half)
       f.h = {y_chunk + (s - s0) * n.B * n.P, n.P, nullptr, nullptr};
     else
@@ -109,9 +109,10 @@ BackwardStep<T> Backward<T>::step_of(Own& o, int d, int g, int64_t s, int64_t s0
   if (ops.has_cell) {
     const T* cells = static_cast<const T*>(a.cells);
     const T* init = !a.c0 ? nullptr : half ? c0 : static_cast<const T*>(a.c0) + d * n.B * n.H;
-    f.c = {cells + rows.saved_at(d, t) * n.H, n.H, order, nullptr};
+    f.c = {cells + rows.saved_at(d, t) * n.H, n.H, saved_order, nullptr};
     const T* c = s > 0 ? cells + rows.saved_at(d, before) * n.H : nullptr;
-    f.c_prev = previous_state(rows, n.T, d, t, g, StateSource<T>{init, c, n.H, n.H, zeros}, o.list[4], &zero);
+    const StateSource<T> from = {init, c, saved_order, n.H, n.H, zeros};
+    f.c_prev = previous_state(rows, n.T, d, t, g, from, o.list[4], &zero);
     f.carry_c_in = carry_in(carry_c, o.list[5], d, g, s);
     f.carry_c_out = {carry_c, n.H, nullptr, nullptr};
   }

@@ -27,7 +27,8 @@ void Backward<T>::list_rows(Own& o, int d, Chunk& c) {
       if (first == end) continue;
       bool zero;
       const RowView<const T> h = h_before(o.list[2], d, int(g), s, c.s0, true, &zero);
-      const T *x = static_cast<const T*>(a.x), *hidden = project ? hidden_rows(d, t) : nullptr;
+      const T* x = static_cast<const T*>(a.x);
+      const RowView<const T> hidden = {project ? hidden_rows(d, t) : nullptr, n.H, rows.saved_order(), nullptr};
       if (zero && c.skip == k) c.skip = k + end - first;
       for (int64_t r = first; r < end; r++, k++) {
         const int64_t row = rows.row(r), at = (s - c.s0) * n.B + r;
@@ -40,7 +41,7 @@ void Backward<T>::list_rows(Own& o, int d, Chunk& c) {
         if (b.dx) o.dx_row[k] = half ? dx + k * n.I : static_cast<T*>(b.dx) + (rows.at(t) + row) * n.I;
         if (project) {
           o.dh_row[k] = dh_rows(s) + r * n.P;
-          o.hidden_row[k] = hidden + row * n.H;
+          o.hidden_row[k] = hidden.at(r);
         }
       }
     }

@@ -119,10 +119,13 @@ struct Forward {
     return static_cast<T*>(a.y) + (rows.at(time(d, s)) * n.D + d) * n.P;
   }
   int64_t h_ld() const { return half ? n.P : n.D * n.P; }
+  // Arrays of [D, T, B, H] that are saved, or states of [B, H] where nothing is; position r is row r of their order.
   T* c_rows(int d, int64_t t) const { return a.cells ? static_cast<T*>(a.cells) + rows.saved_at(d, t) * n.H : c_state; }
   T* hidden_rows(int d, int64_t t) const {
     return a.hidden ? static_cast<T*>(a.hidden) + rows.saved_at(d, t) * n.H : hidden_state;
   }
+  const int32_t* c_order() const { return a.cells ? rows.saved_order() : rows.order(); }
+  const int32_t* hidden_order() const { return a.hidden ? rows.saved_order() : rows.order(); }
 
   // h_{t-1} as numbers of T, for the cell, or as the left factor of the recurrent product.
   RowView<const T> h_before(int d, int g, int64_t s, bool as_factor, const T** list, bool* zero) const;

@@ -23,7 +23,7 @@ FUSEDRNN_INLINE void Forward<T>::own_cells(const Member& m, F&& f) {
 template <class T>
 RowView<const T> Forward<T>::h_before(int d, int g, int64_t s, bool as_factor, const T** list, bool* zero) const {
   const int64_t t = time(d, s), before = d == 0 ? t - 1 : t + 1;
-  StateSource<T> h = {nullptr, nullptr, h_ld(), n.P, zeros};
+  StateSource<T> h = {nullptr, nullptr, rows.order(), h_ld(), n.P, zeros};
   if (as_factor && elements == 2) {
     if (a.h0) h.initial = as_cells<T>(a.h0, d * n.B * n.P);
     if (s > 0) h.before = as_cells<T>(a.y, (rows.at(before) * n.D + d) * n.P);
@@ -48,15 +48,16 @@ ForwardStep<T> Forward<T>::step_of(Own& o, int d, int g, int64_t s, int64_t s0) 
   if (ops.reads_h_prev) f.h_prev = h_before(d, g, s, false, o.h_prev, &zero);
   if (ops.has_cell) {
     const T* c_init = !a.c0 ? nullptr : half ? c0 : static_cast<const T*>(a.c0) + d * n.B * n.H;
-    const StateSource<T> c = {c_init, s > 0 ? c_rows(d, before) : nullptr, n.H, n.H, zeros};
+    const StateSource<T> c = {c_init, s > 0 ? c_rows(d, before) : nullptr, c_order(), n.H, n.H, zeros};
     f.c_prev = previous_state(rows, n.T, d, t, g, c, o.c_prev, &zero);
-    f.c = {c_rows(d, t), n.H, order, nullptr};
+    f.c = {c_rows(d, t), n.H, c_order(), nullptr};
   }
   if (project)
-    f.h = {hidden_rows(d, t), n.H, order, nullptr};
+    f.h = {hidden_rows(d, t), n.H, hidden_order(), nullptr};
   else
     f.h = {h_rows(d, s), h_ld(), order, nullptr};
-  if (a.gates) f.saved = {static_cast<T*>(a.gates) + rows.saved_at(d, t) * S * n.H, S * n.H, order, nullptr};
+  if (a.gates)
+    f.saved = {static_cast<T*>(a.gates) + rows.saved_at(d, t) * S * n.H, S * n.H, rows.saved_order(), nullptr};
   if (by_table) {
     for (int64_t r = rows.begin(g); r < rows.begin(g) + rows.active(g, t); r++)
       o.x_row[r] = table + a.ids[rows.at(t) + rows.row(r)] * x_width;
@@ -110,7 +111,7 @@ void Forward<T>::narrow(int d, int g, int64_t s, int64_t j, int64_t width) {
 template <class T>
 void Forward<T>::project_output(Own& o, int d, int g, Range outs, int64_t s) {
   const int64_t t = time(d, s), first = rows.begin(g), count = rows.active(g, t);
-  const RowView<const T> hidden = {hidden_rows(d, t), n.H, rows.order(), nullptr};
+  const RowView<const T> hidden = {hidden_rows(d, t), n.H, hidden_order(), nullptr};
   const RowView<T> h = {h_rows(d, s), h_ld(), rows.order(), nullptr};
   for (int64_t i = outs.begin; i < outs.end; i++) {
     const Panel q = out_panels.at(i);
@@ -133,21 +134,22 @@ void Forward<T>::project_output(Own& o, int d, int g, Range outs, int64_t s) {
 
 template <class T>
 void Forward<T>::finish(int d, int i, int m) {
-  const Range r = share(n.B, i, m);
+  const Range q = share(n.B, i, m);
   const int64_t bytes = n.P * size_of(a.dtype), c_bytes = n.H * size_of(a.dtype);
-  for (int64_t b = r.begin; b < r.end; b++) {
-    const int64_t length = rows.length(b), t = d == 0 ? length - 1 : 0;
+  for (int64_t r = q.begin; r < q.end; r++) {
+    const int64_t b = rows.row(r), length = rows.length(b), t = d == 0 ? length - 1 : 0;
     char* h = element(a.h_n, (d * n.B + b) * n.P, a.dtype);
     copy_or_zero(h, length > 0 ? element(a.y, ((rows.at(t) + b) * n.D + d) * n.P, a.dtype) : initial(a.h0, d, b, n.P),
                  bytes);
     if (a.c_n) {
       char* c = element(a.c_n, (d * n.B + b) * n.H, a.dtype);
+      const auto last_c = [&] { return RowView<const T>{c_rows(d, t), n.H, c_order(), nullptr}.at(r); };
       if (length == 0)
         copy_or_zero(c, initial(a.c0, d, b, n.H), c_bytes);
       else if (half)
-        narrow_row(c_rows(d, t) + b * n.H, c, n.H);
+        narrow_row(last_c(), c, n.H);
       else
-        __builtin_memcpy(c, c_rows(d, t) + b * n.H, c_bytes);
+        __builtin_memcpy(c, last_c(), c_bytes);
     }
     for (int64_t u = length; rows.padded() && u < n.T; u++)
       __builtin_memset(element(a.y, ((rows.at(u) + b) * n.D + d) * n.P, a.dtype), 0, bytes);

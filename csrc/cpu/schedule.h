@@ -46,8 +46,12 @@ class Schedule {
 
   // Row b of step t is number at(t) + b in an array of [T, B, ..], which has at(T) rows.
   int64_t at(int64_t t) const { return starts_ ? starts_[t] : t * n_.B; }
-  // The same in what forward saves, an array of [D, T, B, ..].
-  int64_t saved_at(int d, int64_t t) const { return d * at(n_.T) + at(t); }
+  // In what forward saves, an array of [D, T, B, ..], position r of step t is number saved_at(d, t) + saved_order()[r],
+  // or + r where that is null.
+  int64_t saved_at(int d, int64_t t) const {
+    return compact_ ? d * saved_starts_[n_.T] + saved_starts_[t] : d * at(n_.T) + at(t);
+  }
+  const int32_t* saved_order() const { return compact_ ? rank_ : order_; }
   // Whether rows that have ended are there too.
   bool padded() const { return !starts_; }
 
@@ -71,10 +75,13 @@ class Schedule {
   const int64_t* lengths_;
   const bool* resets_;
   const int64_t* starts_;
+  bool compact_;
   int32_t* order_ = nullptr;
-  int32_t* count_ = nullptr;   // [T] rows with length > t
-  int64_t* begin_ = nullptr;   // [groups + 1]
-  bool* any_reset_ = nullptr;  // [T]
+  int32_t* count_ = nullptr;         // [T] rows with length > t
+  int64_t* begin_ = nullptr;         // [groups + 1]
+  int32_t* rank_ = nullptr;          // [B] number, among all rows sorted by length, of the row at a position
+  int64_t* saved_starts_ = nullptr;  // [T + 1] valid rows before step t
+  bool* any_reset_ = nullptr;        // [T]
 };
 
 }  // namespace fusedrnn::cpu

@@ -12,7 +12,8 @@ FUSEDRNN_INLINE int64_t time_of(int d, int64_t s, int64_t T) { return d == 0 ? s
 template <class T>
 struct StateSource {
   const T* initial;  // [B, width], or null for zeros
-  const T* before;   // row b of the state the previous step left: before + b * ld
+  const T* before;   // of the state the previous step left: position r is row order[r], or r if there is no order
+  const int32_t* order;
   int64_t ld, width;
   const T* zeros;  // [width]
 };
@@ -28,7 +29,8 @@ RowView<const T> previous_state(const Schedule& rows, int64_t T_, int d, int64_t
   *all_zero = older == 0 && !from.initial;  // a cut makes zeros too
   if (!cuts && older == 0)
     return {from.initial ? from.initial : from.zeros, from.initial ? from.width : 0, rows.order(), nullptr};
-  if (!cuts && older == count) return {from.before, from.ld, rows.order(), nullptr};
+  const RowView<const T> before = {from.before, from.ld, from.order, nullptr};
+  if (!cuts && older == count) return before;
   for (int64_t r = first; r < first + count; r++) {
     const int64_t b = rows.row(r);
     if (rows.cut(d, t, b))
@@ -36,7 +38,7 @@ RowView<const T> previous_state(const Schedule& rows, int64_t T_, int d, int64_t
     else if (rows.starts(d, t, b))
       list[r] = from.initial ? from.initial + b * from.width : from.zeros;
     else
-      list[r] = from.before + b * from.ld;
+      list[r] = before.at(r);
   }
   return {nullptr, 0, nullptr, list};
 }

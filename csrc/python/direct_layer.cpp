@@ -38,6 +38,7 @@ struct Inputs {
   WeightList weights;
   TensorView x_view, h0_view, c0_view, w_views[kMostWeights];
   ForwardArgs f{};
+  int64_t valid = 0;  // rows of what is saved, where it is compact
 
   // data: x, h0, c0, lengths, resets.
   Inputs(int64_t cell_, PyObject* const* data)
@@ -103,8 +104,10 @@ struct Inputs {
     if (lengths != Py_None) {
       if (!view(lengths, v) || !v.is(kDlInt, 64) || !v.shaped({n.B})) return false;
       f.lengths = static_cast<const int64_t*>(v.data());
-      for (int64_t b = 0; b < n.B; b++)
+      for (int64_t b = 0; b < n.B; b++) {
         if (f.lengths[b] < 0 || f.lengths[b] > n.T) return false;
+        valid += f.lengths[b];
+      }
     }
     if (resets != Py_None) {
       if (!view(resets, v) || !v.is(kDlBool, 8) || !v.shaped({n.T, n.B})) return false;
@@ -180,10 +183,15 @@ bool make_outputs(Inputs& in, bool save, Results& out) {
   const int64_t slots = in.info().S;
   const int bits = in.bits();
   const bool has_c = in.info().has_cell;
+  f.compact = save && f.lengths && in.valid > 0;  // an array of no elements has no address
+  const auto add_saved = [&](bool wanted, int64_t last, void*& data) {
+    return f.compact ? out.add_tensor(wanted, bits, {n.D, in.valid, last}, data)
+                     : out.add_tensor(wanted, bits, {n.D, n.T, n.B, last}, data);
+  };
   return out.add_tensor(true, bits, {n.T, n.B, n.D * n.H}, f.y) && out.add_tensor(true, bits, {n.D, n.B, n.H}, f.h_n) &&
          (has_c ? out.add_tensor(true, bits, {n.D, n.B, n.H}, f.c_n) : out.add(new_nothing())) &&
-         out.add_tensor(save && slots > 0, bits, {n.D, n.T, n.B, slots * n.H}, f.gates) &&
-         out.add_tensor(save && has_c, bits, {n.D, n.T, n.B, n.H}, f.cells) && out.add(Py_NewRef(Py_None));
+         add_saved(save && slots > 0, slots * n.H, f.gates) && add_saved(save && has_c, n.H, f.cells) &&
+         out.add(Py_NewRef(Py_None));
 }
 
 PyObject* forward(int64_t cell, int64_t directions, bool save, PyObject* const* data, PyObject* weights) {
@@ -220,8 +228,14 @@ bool read_saved(Inputs& in, BackwardArgs& b, PyObject* saved, PyObject* dy, PyOb
   };
   const int64_t slots = in.info().S;
   if (!at(PyTuple_GET_ITEM(saved, kY), {n.T, n.B, n.D * n.H}, in.f.y)) return false;
-  if (slots > 0 && !at(PyTuple_GET_ITEM(saved, kGates), {n.D, n.T, n.B, slots * n.H}, in.f.gates)) return false;
-  if (in.info().has_cell && !at(PyTuple_GET_ITEM(saved, kCells), {n.D, n.T, n.B, n.H}, in.f.cells)) return false;
+  TensorView kept;
+  in.f.compact = in.f.lengths && view(PyTuple_GET_ITEM(saved, slots > 0 ? kGates : kCells), kept) && kept.dims() == 3;
+  const auto at_saved = [&](Saved i, int64_t last, void*& data) {
+    PyObject* const t = PyTuple_GET_ITEM(saved, i);
+    return in.f.compact ? at(t, {n.D, in.valid, last}, data) : at(t, {n.D, n.T, n.B, last}, data);
+  };
+  if (slots > 0 && !at_saved(kGates, slots * n.H, in.f.gates)) return false;
+  if (in.info().has_cell && !at_saved(kCells, n.H, in.f.cells)) return false;
   b.f = in.f;
   if (!given(dy, {n.T, n.B, n.D * n.H}, b.dy) || !given(dh_n, {n.D, n.B, n.H}, b.dhn)) return false;
   return !in.info().has_cell || given(dc_n, {n.D, n.B, n.H}, b.dcn);

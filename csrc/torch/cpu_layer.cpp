@@ -22,9 +22,10 @@ void check_values(const ForwardArgs& f) {
 
 ForwardResult layer_forward(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0,
                             const std::vector<Tensor>& weights, const MaybeTensor& lengths, const MaybeTensor& resets,
-                            int64_t cell, int64_t directions, bool save, bool tf32) {
+                            int64_t cell, int64_t directions, bool save, bool tf32, bool compact) {
   LayerCall call(x, h0, c0, weights, lengths, resets, cell, directions, tf32);
   check_values(call.f);
+  if (save && compact) call.save_compact();
   ForwardResult out = allocate_forward(call, x, save, call.acc, make_large);
   run_forward(call.f);
   return out;
@@ -72,7 +73,7 @@ std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> layer_backward(
     int64_t directions, bool need_dx, bool need_dw, bool tf32) {
   expect(!weights.empty(), "weights, got none");
   const Saved kept = saved_or_again(y, gates, cells, hidden, [&] {
-    return layer_forward(x, h0, c0, weights, lengths, resets, cell, directions, true, tf32);
+    return layer_forward(x, h0, c0, weights, lengths, resets, cell, directions, true, tf32, true);
   });
   BackwardCall call(dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, kept, cell, directions, need_dx, need_dw, tf32,
                     accumulation_type(weights[0].scalar_type()));

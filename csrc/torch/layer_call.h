@@ -2,6 +2,7 @@
 // outputs. Shared by the CPU and CUDA implementations of the ops, so that both refuse the same
 // calls with the same words.
 #pragma once
+#include <numeric>
 #include <optional>
 #include <tuple>
 #include <vector>
@@ -25,6 +26,7 @@ struct LayerCall {
   int64_t slots;
   std::vector<Tensor> held;     // keeps contiguous copies alive
   std::vector<int64_t> starts;  // of packed data: where its steps begin
+  int64_t valid = 0;            // of compact data: its rows
 
   LayerCall(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0, const std::vector<Tensor>& weights,
             const MaybeTensor& lengths, const MaybeTensor& resets, int64_t cell, int64_t directions, bool tf32,
@@ -115,9 +117,17 @@ struct LayerCall {
     f.starts = starts.data();
   }
 
+  // What is saved holds nothing beyond the lengths, if there are any. Those of CPU tensors, whose values are right.
+  void save_compact() {
+    if (!f.lengths || f.starts) return;
+    valid = std::accumulate(f.lengths, f.lengths + f.n.B, int64_t(0));
+    f.compact = valid > 0;  // an array of no elements has no address
+  }
+
   // The sizes of an array of all steps, and of one that forward saves.
   Extent sequence(int64_t last) const { return f.starts ? Extent{f.rows(), last} : Extent{f.n.T, f.n.B, last}; }
   Extent saved(int64_t last) const {
+    if (f.compact) return Extent{f.n.D, valid, last};
     return f.starts ? Extent{f.n.D, f.rows(), last} : Extent{f.n.D, f.n.T, f.n.B, last};
   }
 
@@ -221,6 +231,7 @@ struct BackwardCall : LayerCall {
       return const_cast<void*>(take(t, saved(last), name, x, type));
     };
     f.y = const_cast<void*>(take(kept.y, sequence(n.D * n.P), "y", x));
+    if (x.is_cpu() && (slots > 0 ? kept.gates.dim() : has_c ? kept.cells.dim() : 0) == 3) save_compact();
     if (slots > 0) f.gates = kept_of(kept.gates, slots * n.H, gates_type, "gates");
     if (has_c) f.cells = kept_of(kept.cells, n.H, acc, "cells");
     if (projects) f.hidden = kept_of(kept.hidden, n.H, acc, "hidden");

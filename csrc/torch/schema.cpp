@@ -6,7 +6,7 @@ STABLE_TORCH_LIBRARY(fusedrnn, m) {
   m.def(
       "layer_forward(Tensor x, Tensor? h0, Tensor? c0, Tensor[] weights, Tensor? lengths, Tensor? "
       "resets, "
-      "int cell, int directions, bool save, bool tf32) -> "
+      "int cell, int directions, bool save, bool tf32, bool compact=False) -> "
       "(Tensor y, Tensor h_n, Tensor c_n, Tensor gates, Tensor cells, Tensor hidden)");
   m.def(
       "layer_backward(Tensor? dy, Tensor? dh_n, Tensor? dc_n, Tensor x, Tensor? h0, Tensor? c0, "

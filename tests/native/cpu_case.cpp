@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <functional>
+#include <numeric>
 #include <random>
 
 #include "../../csrc/cells/all.h"
@@ -179,7 +180,7 @@ fusedrnn::Weights Case::weights(int d) {
   return {p(0), p(1), p(2), p(3), p(4)};
 }
 
-Results Case::run(const fusedrnn::cpu::Threads& threads, bool save) { return run(threads, save, nullptr); }
+Results Case::run(const fusedrnn::cpu::Threads& threads, bool save) { return run(threads, save, nullptr, false); }
 
 Case Case::row(int64_t b) const {
   Options one = o;
@@ -224,8 +225,9 @@ Results Case::run_packed(const fusedrnn::cpu::Threads& threads, bool save) {
   for (int64_t t = 0; t < n.T; t++)
     starts.push_back(starts.back() + std::count_if(layer.lengths.begin(), layer.lengths.end(),
                                                    [&](int64_t length) { return length > t; }));
-  return run(threads, save, starts.data());
+  return run(threads, save, starts.data(), false);
 }
+Results Case::run_compact(const fusedrnn::cpu::Threads& threads) { return run(threads, true, nullptr, true); }
 
 Array Case::packed(const Array& padded, int64_t row, const int64_t* starts) {
   const size_t bytes = row * bytes_of(padded.dtype);
@@ -245,12 +247,13 @@ Array Case::padded(const Array& packed, int64_t row, const int64_t* starts) {
   return to;
 }
 
-Results Case::run(const fusedrnn::cpu::Threads& threads, bool save, const int64_t* starts) {
+Results Case::run(const fusedrnn::cpu::Threads& threads, bool save, const int64_t* starts, bool compact) {
   const fusedrnn::Dims& n = o.n;
   const fusedrnn::cells::CellInfo& cell = fusedrnn::cells::kCells[o.cell];
   const DType acc = o.dtype == DType::f64 ? DType::f64 : DType::f32;
   const bool project = n.P < n.H;
   const int64_t rows = starts ? starts[n.T] : n.T * n.B;
+  const int64_t kept = compact ? std::accumulate(layer.lengths.begin(), layer.lengths.end(), int64_t(0)) : rows;
   Array x = starts ? packed(x_, n.I, starts) : x_, dy_rows = starts ? packed(dy_, n.D * n.P, starts) : dy_;
   std::vector<int64_t> ids = ids_;
   for (int64_t t = 0; t < n.T && starts && o.ids; t++)
@@ -260,8 +263,8 @@ Results Case::run(const fusedrnn::cpu::Threads& threads, bool save, const int64_
   r.y = Array(o.dtype, rows * n.D * n.P);
   r.h_n = Array(o.dtype, n.D * n.B * n.P);
   r.c_n = Array(o.dtype, cell.has_cell ? n.D * n.B * n.H : 0);
-  Array gates(acc, n.D * rows * cell.S * n.H), cells(acc, cell.has_cell ? n.D * rows * n.H : 0);
-  Array hidden(acc, project ? n.D * rows * n.H : 0);
+  Array gates(acc, n.D * kept * cell.S * n.H), cells(acc, cell.has_cell ? n.D * kept * n.H : 0);
+  Array hidden(acc, project ? n.D * kept * n.H : 0);
   auto given = [](bool b, Array& a) { return b ? a.data() : nullptr; };
   fusedrnn::ForwardArgs f = {};
   f.cell = o.cell;
@@ -276,6 +279,7 @@ Results Case::run(const fusedrnn::cpu::Threads& threads, bool save, const int64_
   static_assert(sizeof(bool) == 1);
   f.resets = o.resets ? reinterpret_cast<const bool*>(layer.resets.data()) : nullptr;
   f.starts = starts;
+  f.compact = compact;
   f.y = r.y.data();
   f.h_n = r.h_n.data();
   f.c_n = given(cell.has_cell, r.c_n);

@@ -48,6 +48,8 @@ struct Case {
   Results step(const fusedrnn::cpu::Threads& threads);
   // The same as run of packed data; y and dx come back padded. For lengths that are sorted, without resets.
   Results run_packed(const fusedrnn::cpu::Threads& threads, bool save = true);
+  // The same as run, with lengths, where what is saved holds only what is valid.
+  Results run_compact(const fusedrnn::cpu::Threads& threads);
   // Compares with the oracle; true if everything is within the tolerance of the type.
   bool matches(const Results& r);
   void set_x(const oracle::Values& x) { x_ = Array(o.dtype, x); }
@@ -59,7 +61,7 @@ struct Case {
 
  private:
   fusedrnn::Weights weights(int d);
-  Results run(const fusedrnn::cpu::Threads& threads, bool save, const int64_t* starts);
+  Results run(const fusedrnn::cpu::Threads& threads, bool save, const int64_t* starts, bool compact);
   // Rows of `row` elements, [T][B] of them, without those past the lengths; and back, with zeros there.
   Array packed(const Array& padded, int64_t row, const int64_t* starts);
   Array padded(const Array& packed, int64_t row, const int64_t* starts);

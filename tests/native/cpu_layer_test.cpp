@@ -176,6 +176,35 @@ void packed_data() {
       }
 }
 
+// Where what is saved ends with each row, the bits are the same, and no more room is needed than the rows are long.
+void compact_saves() {
+  const Dims sizes[] = {{7, 5, 9, 13, 13, 1},    {9, 7, 1, 8, 8, 2},     {6, 11, 6, 16, 16, 2},
+                        {1, 3, 17, 64, 64, 1},   {8, 5, 6, 34, 18, 2},   {40, 33, 20, 48, 48, 1},
+                        {300, 3, 11, 20, 20, 1}, {5, 12, 20, 18, 10, 1}, {60, 9, 12, 66, 66, 2}};
+  unsigned seed = 6000;
+  for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
+    for (const Dims& n : sizes)
+      for (DType dtype : {DType::f64, DType::f32, DType::bf16, DType::f16}) {
+        if (n.P < n.H && fusedrnn::cells::kCells[cell].reads_h_prev) continue;
+        const unsigned draw = seed * 2654435761u >> 16;  // so that no option goes with another
+        Options o;
+        o.cell = cell;
+        o.dtype = dtype;
+        o.n = n;
+        o.lengths = true;
+        o.states = draw & 1;
+        o.resets = draw & 2;
+        o.seed = seed++;
+        const Split split = kSplits[draw / 4 % kSplitCount];
+        force_split(split);
+        Case c(o);
+        check::that(c.run_compact(pools::all[draw / 64 % pools::count]) == c.run(pools::one),
+                    o.name() + ": other bits where little is saved, split " + std::to_string(split.groups) + "x" +
+                        std::to_string(split.parts));
+        force_split({0, 0});
+      }
+}
+
 // A streaming step is right, and gives each row the bits that it gives the row alone.
 void streaming_steps() {
   const int64_t sizes[][2] = {{1, 1}, {3, 7}, {16, 16}, {13, 33}, {100, 18}};  // I, H
@@ -305,6 +334,7 @@ void test_layers() {
   products_of_options();
   larger_sizes();
   packed_data();
+  compact_saves();
   streaming_steps();
   own_choice_of_split();
   empty_batch();
