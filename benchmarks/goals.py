@@ -143,18 +143,20 @@ def _peak(records: list[Record], peak: float) -> Iterator[Goal]:
 
 
 def _memory(records: list[Record]) -> Iterator[Goal]:
-    """A ragged batch with lengths is padded, torch.nn's is packed: judged apart (packed: _lengths)."""
-    for ragged in (False, True):
-        ratios = {
-            r["name"]: r["saved_bytes"][OURS] / r["saved_bytes"][TORCH]
-            for r in records
-            if r["group"] == "grid" and {OURS, TORCH} <= set(r["saved_bytes"])
-            and r["case"]["ragged"] == ragged
-        }  # fmt: skip
-        if ratios:
-            name = max(ratios, key=ratios.__getitem__)
-            text = f"memory kept for backward{' of a ragged batch' * ragged}, of torch.nn's: worst"
-            yield Goal(text, ratios[name], 1.0, False, name)
+    """A ragged batch with lengths has a padded output, torch.nn's is packed: judged apart, by cell."""
+    ratios: dict[str, float] = {}
+    for r in records:
+        if r["group"] != "grid" or not {OURS, TORCH} <= set(r["saved_bytes"]):
+            continue
+        ratio = r["saved_bytes"][OURS] / r["saved_bytes"][TORCH]
+        if r["case"]["ragged"]:
+            text = f"{r['cell']} lengths, memory kept for backward, of torch.nn's packed"
+            yield Goal(text, ratio, 1.0, False, r["shape"])
+        else:
+            ratios[r["name"]] = ratio
+    if ratios:
+        name = max(ratios, key=ratios.__getitem__)
+        yield Goal("memory kept for backward, of torch.nn's: worst", ratios[name], 1.0, False, name)
 
 
 def _forced(records: list[Record]) -> Iterator[Goal]:

@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+from benchmarks.steady import Cores
+
 PACKAGES = (
     "fusedrnn", "torch", "numpy", "onnxruntime", "onnx", "jax", "jaxlib", "triton", "flashrnn",
 )  # fmt: skip
@@ -199,6 +201,15 @@ def fma_peak(threads: int, seconds: float = 0.2, isa: str = "") -> Peak:
     except (ImportError, AttributeError):
         return Peak(_matmul_rate(seconds), "best of torch.mm, 1536 x 1536: below the true peak")
     return Peak(sum(measured["gflops"]), f"multiply-adds in registers, {measured['isa']}")
+
+
+def cores(threads: int, isa: str = "") -> Cores | None:
+    """What tells whether ``threads`` cores are there, where the package is built."""
+    try:
+        native = importlib.import_module("fusedrnn._C")
+    except ImportError:
+        return None
+    return Cores(lambda: sum(native.fma_peak(threads, 0.03, isa)["gflops"]))
 
 
 def _matmul_rate(seconds: float) -> float:

@@ -38,6 +38,7 @@ class Trial:
     effort: Effort | None = None
     samples: dict[str, list[float]] = field(default_factory=dict)  # seconds, measured already
     tokens: int = 0  # of a call, where there are such
+    all_cores: bool = True  # whether rounds for which the machine lacks a core are repeated
 
     def add(self, name: str, make: Callable[..., Call], *arguments: Any, **options: Any) -> None:
         """Builds a contender; one that cannot be built is left out with its reason."""
@@ -185,7 +186,7 @@ def busy_neighbour(cell: str, threads: int) -> Iterator[Trial]:
             problem = Problem(Case(cell, *shape), threads)
             # Samples many slices of a scheduler long, which has to find a place for everybody first.
             effort = Effort(seconds=3, fewest=5, most=21, sample=0.4)
-            trial = Trial("busy neighbour", problem.case, effort=effort)
+            trial = Trial("busy neighbour", problem.case, effort=effort, all_cores=False)
             for name, make in ((OURS, fused.build), (TORCH, torch_nn.build)):
                 for suffix, hook in ((" alone", stop), (" beside it", go)):
                     trial.add(name + suffix, make, problem)

@@ -65,11 +65,32 @@ def conditions(run: Run) -> str:
         f"At least {effort['fewest']} interleaved rounds, medians.",
         f"Other processes took {run['others_cores']:.2f} cores; {run['seconds']:.0f} s.",
     ]
+    words += rounds_left_out(run["records"])
     absent = "; ".join(f"{name} ({why})" for name, why in run["absent"].items())
     words += [f"Left out: {absent}."] if absent else []
     skipped = ", ".join(run["skipped"])
     words += [f"Left out for lack of time: {skipped}."] if skipped else []
     return " ".join(words)
+
+
+def rounds_left_out(records: list[dict[str, Any]]) -> list[str]:
+    """A sentence about the rounds for which the machine had not all its cores, if there were any."""
+    left_out = counted = unsteady = 0
+    for r in records:  # older records do not know
+        left_out += max(map(len, r.get("disturbed_samples", {}).values()), default=0)
+        counted += max(map(len, r["samples"].values()), default=0)
+        unsteady += not r.get("steady", True)
+    if not left_out and not unsteady:
+        return []
+    return [
+        f"Without all its cores the machine was in {left_out} rounds, left out beside {counted}"
+        f" that count, and in {unsteady} of {len(records)} cases too often (marked +)."
+    ]
+
+
+def marks(r: dict[str, Any]) -> str:
+    """What disturbed a row: * other processes, + the machine's own lack of cores."""
+    return " *" * (r["others_cores"] > 0.1) + " +" * (not r.get("steady", True))
 
 
 def tables(run: Run) -> Iterator[Table]:
@@ -142,13 +163,15 @@ def grid_table(run: Run, title: str, records: list[dict[str, Any]]) -> Table:
     )
     if any(r["others_cores"] > 0.1 for r in records):
         note += " * Other processes used more than a tenth of a core."
+    if not all(r.get("steady", True) for r in records):
+        note += " + The machine lacked a core in most rounds."
     return Table(title, columns, rows, " ".join([note, *_left_out(records)]))
 
 
 def _grid_row(run: Run, r: dict[str, Any], peers: list[str], training: bool) -> list[str]:
     samples = r["samples"]
     ours, torch = samples.get(OURS), samples.get(TORCH)
-    row = [r["shape"] + " *" * (r["others_cores"] > 0.1), _time(ours), _time(torch)]
+    row = [r["shape"] + marks(r), _time(ours), _time(torch)]
     if ours and torch:
         overall, by_round = ratio(torch, ours)
         row += [times(overall), times(by_round.median)]
@@ -186,7 +209,7 @@ def question_table(title: str, records: list[dict[str, Any]]) -> Table:
             kept, middle = r["saved_bytes"].get(name), spread(samples).median
             rate = f"{r['tokens'] / middle:,.0f}" if r["tokens"] else "-"
             rows.append([
-                f"{r['group']}: {r['cell']} {r['shape']}", name, _time(samples),
+                f"{r['group']}: {r['cell']} {r['shape']}{marks(r)}", name, _time(samples),
                 times(middle / spread(first).median), size(kept) if kept else "-", rate,
             ])  # fmt: skip
         rows += [[f"{r['group']}: {r['cell']} {r['shape']}", name, "left out", "-", "-", "-"]

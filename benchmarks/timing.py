@@ -4,6 +4,9 @@ Rounds go round-robin over the contenders, each round starting with another one,
 disturbs the machine disturbs all of them. A sample is preceded by a pause in which the thread pools
 of the contender before go to sleep, and by one call that is not timed. Medians are reported with
 their quartiles, and ratios both of the medians and as the median of the ratios within each round.
+
+Where somebody can say whether the machine has all its cores (:mod:`benchmarks.steady`), rounds that
+begin or end without them are repeated: whole rounds, without a look at what they measured.
 """
 
 from __future__ import annotations
@@ -26,13 +29,36 @@ class Effort:
     """How long to measure one case.
 
     Rounds continue until ``seconds`` have passed or there are ``most`` of them, but there are
-    ``fewest`` at least. Fast calls are repeated until a sample takes ``sample`` seconds.
+    ``fewest`` at least. Fast calls are repeated until a sample takes ``sample`` seconds. Rounds that
+    were disturbed do not count, for up to ``PATIENCE`` times that many rounds or seconds.
     """
 
     seconds: float = 4.0
     fewest: int = 5
     most: int = 41
     sample: float = 2e-3
+
+    def over(self, good: int, bad: int, elapsed: float) -> bool:
+        """Whether so many rounds, the ``bad`` ones disturbed, in so many seconds are enough."""
+        enough = good >= self.fewest and elapsed > self.seconds
+        hopeless = good + bad >= PATIENCE * self.fewest and elapsed > PATIENCE * self.seconds
+        return good >= self.most or enough or hopeless
+
+
+PATIENCE = 3
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Seconds per call of every contender, round by round: ``samples[name][round]``.
+
+    ``disturbed`` are those of the rounds that do not count. Where the others would be fewer than
+    wanted, all rounds count, and ``steady`` is False.
+    """
+
+    samples: dict[str, list[float]]
+    disturbed: dict[str, list[float]]
+    steady: bool
 
 
 def settle(limit: float = 0.02) -> None:
@@ -80,22 +106,44 @@ def interleave(
 
     ``before[name]`` is called, untimed, ahead of each sample of that contender.
     """
+    return rounds(calls, effort, before).samples
+
+
+def rounds(
+    calls: Mapping[str, Call],
+    effort: Effort,
+    before: Mapping[str, Call] | None = None,
+    all_there: Callable[[], bool] = lambda: True,
+) -> Rounds:
+    """As :func:`interleave`. ``all_there`` says whether the machine has all its cores just now."""
     names, before = list(calls), before or {}
     repeats = {name: repeats_for(calls[name], effort.sample) for name in names}
-    samples: dict[str, list[float]] = {name: [] for name in names}
-    end = time.perf_counter() + effort.seconds
-    for number in range(effort.most):
-        if number >= effort.fewest and time.perf_counter() > end:
-            break
-        first = number % len(names)
+    good: list[dict[str, float]] = []
+    bad: list[dict[str, float]] = []
+    start, begins_well = time.perf_counter(), all_there()
+    while not effort.over(len(good), len(bad), time.perf_counter() - start):
+        first = (len(good) + len(bad)) % len(names)
+        last = (good + bad)[-1] if good or bad else {}
+        taken = {}
         for name in names[first:] + names[:first]:
             before.get(name, _nothing)()
             settle()
-            last = samples[name][-1] if samples[name] else 0.0
-            if last < 0.1:  # wakes the pool and brings the caches back; nothing to a long call
+            if (
+                last.get(name, 0.0) < 0.1
+            ):  # wakes the pool, brings the caches back; nothing to a long call
                 calls[name]()
-            samples[name].append(seconds_of(calls[name], repeats[name]))
-    return samples
+            taken[name] = seconds_of(calls[name], repeats[name])
+        ends_well = all_there()
+        (good if begins_well and ends_well else bad).append(taken)
+        begins_well = ends_well
+    steady = len(good) >= min(effort.fewest, effort.most)
+    if not steady:
+        good, bad = good + bad, []
+    return Rounds(_columns(names, good), _columns(names, bad), steady)
+
+
+def _columns(names: list[str], rows: list[dict[str, float]]) -> dict[str, list[float]]:
+    return {name: [row[name] for row in rows] for name in names}
 
 
 @dataclass(frozen=True)

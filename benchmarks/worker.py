@@ -21,6 +21,7 @@ import torch
 from benchmarks import contenders, grid, machine, questions, report, timing
 from benchmarks.contenders import Problem, Unsupported, fused, torch_nn
 from benchmarks.questions import Trial
+from benchmarks.steady import Cores
 
 SLOW_TO_COMPILE = "torch_loop"
 
@@ -75,12 +76,14 @@ def saved(layer: torch.nn.Module, problem: Problem) -> int:
     return questions.saved(layer, problem, lengths=problem.lengths)
 
 
-def measure(trial: Trial, effort: timing.Effort) -> dict[str, Any]:
+def measure(trial: Trial, effort: timing.Effort, cores: Cores | None = None) -> dict[str, Any]:
     """Times a trial; everything about it as JSON-ready values."""
     load, switches = timing.OtherLoad(), timing.context_switches()
-    samples = dict(trial.samples)
+    taken = timing.Rounds({}, {}, True)
     if trial.calls:
-        samples |= timing.interleave(trial.calls, trial.effort or effort, trial.before)
+        watch = (cores.all_there,) if cores and trial.all_cores else ()
+        taken = timing.rounds(trial.calls, trial.effort or effort, trial.before, *watch)
+    samples = trial.samples | taken.samples
     case = trial.case
     return {
         "group": trial.group,
@@ -93,6 +96,8 @@ def measure(trial: Trial, effort: timing.Effort) -> dict[str, Any]:
         "valid_fraction": case.valid_steps / (case.steps * case.batch),
         "case": asdict(case),
         "samples": samples,
+        "disturbed_samples": taken.disturbed,
+        "steady": taken.steady,
         "saved_bytes": trial.saved,
         "steps_of": trial.steps,
         "tokens": trial.tokens,
@@ -132,6 +137,7 @@ def run(plan: dict[str, Any]) -> dict[str, Any]:
     effort = timing.Effort(**plan["effort"])
     facts, load, start = machine.facts(), timing.OtherLoad(), time.perf_counter()
     peaks, records, skipped = [], [], []
+    cores = machine.cores(plan["threads"], plan["isa"])
     for name, trials in agenda(plan, present):
         if records and 0 < plan["limit"] < time.perf_counter() - start:
             skipped.append(name)
@@ -141,7 +147,7 @@ def run(plan: dict[str, Any]) -> dict[str, Any]:
         # Again and again between the cases: the clock of a core is not the same all the time.
         peaks.append(machine.fma_peak(plan["threads"], 0.05, plan["isa"]))
         for trial in trials:
-            records.append(measure(trial, effort))
+            records.append(measure(trial, effort, cores))
             print(line(records[-1]), file=sys.stderr, flush=True)
     return {
         "machine": facts,

@@ -27,7 +27,8 @@ def record(**changes: Any) -> dict[str, Any]:
         "group": "grid", "name": case.name, "cell": case.cell, "shape": case.shape,
         "kind": case.kind, "flops": case.flops, "threads": 2,
         "valid_fraction": case.valid_steps / (case.steps * case.batch), "case": asdict(case),
-        "samples": {"fusedrnn": [1e-3] * 3, "torch.nn": [2e-3] * 3}, "saved_bytes": {},
+        "samples": {"fusedrnn": [1e-3] * 3, "torch.nn": [2e-3] * 3}, "disturbed_samples": {},
+        "steady": True, "saved_bytes": {},
         "steps_of": {}, "tokens": 0, "left_out": {}, "others_cores": 0.0, "preempted": 0,
     }  # fmt: skip
     return {**base, **changes}

@@ -1,0 +1,37 @@
+"""Whether a machine has all its cores at the moment.
+
+The host of a virtual machine may take a core away for seconds or minutes, or run two of them on one
+of its own, and no account of the system shows it: every process just runs slower, in unequal
+measure. Multiply-adds in registers need nothing but the cores, so their rate tells.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+#: So much of the highest rate that was seen means that all cores are there; a peak that is measured
+#: again and again on a quiet machine stays within 2 to 4 % of it.
+ENOUGH = 0.9
+
+
+@dataclass
+class Cores:
+    """Asks for the rate of all cores, in any unit, and remembers the highest answer."""
+
+    rate: Callable[[], float]
+    highest: float = 0.0
+    #: Seconds. A host that saw idle cores spreads them when both have worked for some 0.2 s.
+    patience: float = 0.5
+
+    def all_there(self) -> bool:
+        """Whether the rate is near the highest one by the end of ``patience``, or earlier."""
+        end = time.perf_counter() + self.patience
+        while True:
+            now = self.rate()
+            self.highest = max(self.highest, now)
+            if now >= ENOUGH * self.highest:
+                return True
+            if time.perf_counter() > end:
+                return False

@@ -1,0 +1,135 @@
+"""Rounds for which the machine has not all its cores are repeated, as whole rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import chain, repeat
+
+import pytest
+from benchmark_records import record, run_of
+
+from benchmarks import machine, questions, summary, timing, worker
+from benchmarks.grid import Case
+from benchmarks.steady import Cores
+
+ROUNDS = timing.Effort(seconds=0.0, fewest=3, most=9, sample=0.0)
+
+
+def saying(*answers: bool) -> Callable[[], bool]:
+    """One answer after the other, then yes."""
+    left = chain(answers, repeat(True))
+    return lambda: next(left)
+
+
+def counting() -> dict[str, timing.Call]:
+    return {"a": lambda: None, "b": lambda: None}
+
+
+@pytest.mark.parametrize(
+    ("answers", "left_out"),
+    [
+        ((), []),
+        ((False,), [0]),  # before the first round
+        ((True, False), [0, 1]),  # after the first, which is before the second
+        ((True, True, False, False, True), [1, 2, 3]),
+        ((True, True, True, False), [2, 3]),
+    ],
+)
+def test_a_round_counts_that_begins_and_ends_with_all_cores(
+    answers: tuple[bool, ...], left_out: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks = iter(range(1000))
+    monkeypatch.setattr(timing, "seconds_of", lambda call, repeats=1: float(next(marks)) + 1)
+    monkeypatch.setattr(timing, "repeats_for", lambda call, sample: 1)
+    taken = timing.rounds(counting(), ROUNDS, all_there=saying(*answers))
+    count = 3 + len(left_out)
+    order = [{name: 2.0 * i + place + 1 for place, name in enumerate("ba" if i % 2 else "ab")}
+             for i in range(count)]  # fmt: skip
+    for name in "ab":
+        assert taken.samples[name] == [order[i][name] for i in range(count) if i not in left_out]
+        assert taken.disturbed[name] == [order[i][name] for i in left_out]
+    assert taken.steady
+
+
+def test_a_machine_that_never_recovers_ends_and_everything_counts() -> None:
+    taken = timing.rounds(counting(), ROUNDS, all_there=lambda: False)
+    assert {len(s) for s in taken.samples.values()} == {timing.PATIENCE * ROUNDS.fewest}
+    assert not any(taken.disturbed.values())
+    assert not taken.steady
+
+
+def test_too_few_good_rounds_are_not_chosen_from_the_others() -> None:
+    answers = [True, True, *[False] * 20]
+    taken = timing.rounds(counting(), ROUNDS, all_there=saying(*answers))
+    assert {len(s) for s in taken.samples.values()} == {timing.PATIENCE * ROUNDS.fewest}
+    assert not taken.steady
+
+
+def test_when_it_is_enough() -> None:
+    effort = timing.Effort(seconds=4.0, fewest=5, most=41)
+    assert not effort.over(4, 0, 100.0 / timing.PATIENCE / 10)
+    assert effort.over(5, 0, 4.1)
+    assert not effort.over(5, 0, 3.9)
+    assert effort.over(41, 0, 0.1)
+    assert not effort.over(0, 41, 0.1)
+    assert not effort.over(4, 10, 11.9)
+    assert effort.over(4, 11, 12.1)
+    assert not effort.over(4, 3, 100.0)  # long rounds: three times the fewest are tried
+
+
+def test_the_cores_are_there_once_the_rate_is_near_the_highest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter(range(10_000))
+    monkeypatch.setattr("benchmarks.steady.time.perf_counter", lambda: 0.1 * next(clock))
+    rates: list[float] = []
+    cores = Cores(lambda: rates.pop(0))
+    rates[:] = [100.0]
+    assert cores.all_there()
+    rates[:] = [50.0, 60.0, 91.0, 1.0]  # cores that were idle come back
+    assert cores.all_there()
+    assert rates == [1.0]
+    rates[:] = [50.0] * 100
+    assert not cores.all_there()
+    assert 4 <= 100 - len(rates) <= 7  # half a second
+    rates[:] = [120.0]
+    assert cores.all_there()
+    assert cores.highest == 120.0
+    rates[:] = [100.0] * 100
+    assert not cores.all_there()
+
+
+def test_the_rate_is_that_of_the_threads_asked_for() -> None:
+    cores = machine.cores(1)
+    assert cores is not None
+    assert cores.rate() > 0
+
+
+def test_a_neighbour_on_purpose_is_not_a_disturbance() -> None:
+    never = Cores(lambda: 1.0, highest=100.0, patience=0.0)
+    trial = questions.Trial("busy neighbour", Case("gru", 4, 3, 5, 6), counting(), all_cores=False)
+    effort = timing.Effort(seconds=0.0, fewest=2, most=2, sample=0.0)
+    told = worker.measure(trial, effort, never)
+    assert told["steady"]
+    assert len(told["samples"]["a"]) == 2
+    trial.all_cores = True
+    told = worker.measure(trial, effort, never)
+    assert not told["steady"]
+    assert len(told["samples"]["a"]) == 6
+
+
+def test_the_report_says_what_was_left_out() -> None:
+    quiet = record()
+    assert summary.rounds_left_out([quiet]) == []
+    old = record()
+    del old["disturbed_samples"], old["steady"]
+    assert summary.rounds_left_out([old]) == []
+    assert summary.marks(old) == ""
+    some = record(disturbed_samples={"fusedrnn": [1e-3] * 2, "torch.nn": [2e-3] * 2})
+    lost = record(steady=False)
+    (words,) = summary.rounds_left_out([quiet, some, lost])
+    assert "in 2 rounds, left out beside 9 that count, and in 1 of 3 cases" in words
+    assert words in summary.conditions(run_of(some, lost, quiet))
+    (table,) = [t for t in summary.tables(run_of(some, lost)) if t.title.startswith("GRU")]
+    assert [row[0] for row in table.rows] == ["35,32,28,256", "35,32,28,256 +"]
+    assert "+ The machine lacked a core" in table.note
