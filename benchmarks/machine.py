@@ -209,7 +209,8 @@ def cores(threads: int, isa: str = "") -> Cores | None:
         native = importlib.import_module("fusedrnn._C")
     except ImportError:
         return None
-    return Cores(lambda: sum(native.fma_peak(threads, 0.03, isa)["gflops"]))
+    # Long enough for several turns of two threads that share a core.
+    return Cores(lambda: min(native.fma_peak(threads, 0.04, isa)["mean"]))
 
 
 def _matmul_rate(seconds: float) -> float:

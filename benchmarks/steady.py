@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-#: So much of the highest rate that was seen means that all cores are there; a peak that is measured
-#: again and again on a quiet machine stays within 2 to 4 % of it.
+#: So much of the highest rate that was seen means that all cores are there.
 ENOUGH = 0.9
 
 
 @dataclass
 class Cores:
-    """Asks for the rate of all cores, in any unit, and remembers the highest answer."""
+    """Asks for the rate of the slowest core, in any unit, and remembers the highest answer."""
 
     rate: Callable[[], float]
     highest: float = 0.0
@@ -26,12 +25,17 @@ class Cores:
     patience: float = 0.5
 
     def all_there(self) -> bool:
-        """Whether the rate is near the highest one by the end of ``patience``, or earlier."""
+        """Whether the rate is near the highest one by the end of ``patience``, or earlier.
+
+        The first time there is nothing to compare with, and all of ``patience`` is used to find it.
+        """
+        first = self.highest == 0.0
         end = time.perf_counter() + self.patience
         while True:
             now = self.rate()
             self.highest = max(self.highest, now)
-            if now >= ENOUGH * self.highest:
+            over = time.perf_counter() > end
+            if now >= ENOUGH * self.highest and (over or not first):
                 return True
-            if time.perf_counter() > end:
+            if over:
                 return False

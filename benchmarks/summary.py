@@ -75,22 +75,31 @@ def conditions(run: Run) -> str:
 
 def rounds_left_out(records: list[dict[str, Any]]) -> list[str]:
     """A sentence about the rounds for which the machine had not all its cores, if there were any."""
-    left_out = counted = unsteady = 0
+    left_out = unsteady = 0
     for r in records:  # older records do not know
         left_out += max(map(len, r.get("disturbed_samples", {}).values()), default=0)
-        counted += max(map(len, r["samples"].values()), default=0)
         unsteady += not r.get("steady", True)
     if not left_out and not unsteady:
         return []
     return [
-        f"Without all its cores the machine was in {left_out} rounds, left out beside {counted}"
-        f" that count, and in {unsteady} of {len(records)} cases too often (marked +)."
+        f"In {left_out} rounds, which are left out, the machine had not all its cores; in {unsteady}"
+        f" of {len(records)} cases that were too many, and all count (marked +)."
     ]
 
 
 def marks(r: dict[str, Any]) -> str:
     """What disturbed a row: * other processes, + the machine's own lack of cores."""
     return " *" * (r["others_cores"] > 0.1) + " +" * (not r.get("steady", True))
+
+
+def explained(records: list[dict[str, Any]]) -> list[str]:
+    """The marks that rows of a table carry, in words."""
+    shown = " ".join(map(marks, records))
+    words = {
+        "*": "* Other processes used more than a tenth of a core.",
+        "+": "+ The machine lacked a core in most rounds.",
+    }
+    return [text for mark, text in words.items() if mark in shown]
 
 
 def tables(run: Run) -> Iterator[Table]:
@@ -161,11 +170,7 @@ def grid_table(run: Run, title: str, records: list[dict[str, Any]]) -> Table:
     note = (
         "Times are medians and half their interquartile range. Ratio above 1: fusedrnn is faster."
     )
-    if any(r["others_cores"] > 0.1 for r in records):
-        note += " * Other processes used more than a tenth of a core."
-    if not all(r.get("steady", True) for r in records):
-        note += " + The machine lacked a core in most rounds."
-    return Table(title, columns, rows, " ".join([note, *_left_out(records)]))
+    return Table(title, columns, rows, " ".join([note, *explained(records), *_left_out(records)]))
 
 
 def _grid_row(run: Run, r: dict[str, Any], peers: list[str], training: bool) -> list[str]:
@@ -215,7 +220,7 @@ def question_table(title: str, records: list[dict[str, Any]]) -> Table:
         rows += [[f"{r['group']}: {r['cell']} {r['shape']}", name, "left out", "-", "-", "-"]
                  for name in r["left_out"]]  # fmt: skip
     columns = ["question", "way", "time", "of the first", "kept", "tokens/s"]
-    return Table(title, columns, rows, " ".join(_left_out(records)))
+    return Table(title, columns, rows, " ".join([*explained(records), *_left_out(records)]))
 
 
 def draw(run: Run, folder: Path) -> dict[str, str]:

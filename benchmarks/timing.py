@@ -53,7 +53,7 @@ class Rounds:
     """Seconds per call of every contender, round by round: ``samples[name][round]``.
 
     ``disturbed`` are those of the rounds that do not count. Where the others would be fewer than
-    wanted, all rounds count, and ``steady`` is False.
+    wanted, all rounds count, in their order, and ``steady`` is False.
     """
 
     samples: dict[str, list[float]]
@@ -118,28 +118,34 @@ def rounds(
     """As :func:`interleave`. ``all_there`` says whether the machine has all its cores just now."""
     names, before = list(calls), before or {}
     repeats = {name: repeats_for(calls[name], effort.sample) for name in names}
-    good: list[dict[str, float]] = []
-    bad: list[dict[str, float]] = []
-    start, begins_well = time.perf_counter(), all_there()
-    while not effort.over(len(good), len(bad), time.perf_counter() - start):
-        first = (len(good) + len(bad)) % len(names)
-        last = (good + bad)[-1] if good or bad else {}
-        taken = {}
+    taken: list[tuple[dict[str, float], bool]] = []  # rounds, and whether they count
+
+    def cores_there() -> bool:
+        settle()
+        return all_there()
+
+    start, begins_well = time.perf_counter(), cores_there()
+    good = 0
+    while not effort.over(good, len(taken) - good, time.perf_counter() - start):
+        first = len(taken) % len(names)
+        last = taken[-1][0] if taken else dict.fromkeys(names, 0.0)
+        samples = {}
         for name in names[first:] + names[:first]:
             before.get(name, _nothing)()
             settle()
             if (
-                last.get(name, 0.0) < 0.1
-            ):  # wakes the pool, brings the caches back; nothing to a long call
+                last[name] < 0.1
+            ):  # wakes the pool and brings the caches back; nothing to a long call
                 calls[name]()
-            taken[name] = seconds_of(calls[name], repeats[name])
-        ends_well = all_there()
-        (good if begins_well and ends_well else bad).append(taken)
+            samples[name] = seconds_of(calls[name], repeats[name])
+        ends_well = cores_there()
+        taken.append((samples, begins_well and ends_well))
+        good += begins_well and ends_well
         begins_well = ends_well
-    steady = len(good) >= min(effort.fewest, effort.most)
-    if not steady:
-        good, bad = good + bad, []
-    return Rounds(_columns(names, good), _columns(names, bad), steady)
+    steady = good >= min(effort.fewest, effort.most)
+    counting = [samples for samples, well in taken if well or not steady]
+    disturbed = [samples for samples, well in taken if not well and steady]
+    return Rounds(_columns(names, counting), _columns(names, disturbed), steady)
 
 
 def _columns(names: list[str], rows: list[dict[str, float]]) -> dict[str, list[float]]:
@@ -170,8 +176,8 @@ def spread(values: list[float]) -> Spread:
 
 def ratio(slow: list[float], fast: list[float]) -> tuple[float, Spread]:
     """How many times longer ``slow`` takes: ratio of medians, and spread of the rounds' ratios."""
-    rounds = [a / b for a, b in zip(slow, fast, strict=True)]
-    return statistics.median(slow) / statistics.median(fast), spread(rounds)
+    by_round = [a / b for a, b in zip(slow, fast, strict=True)]
+    return statistics.median(slow) / statistics.median(fast), spread(by_round)
 
 
 def geometric_mean(values: list[float]) -> float:

@@ -13,9 +13,9 @@
 //    it discards h0 and c0 of direction 0. Entries at t >= len are ignored.
 //  * Packed: where `starts` is given, so are lengths, which do not increase, and no resets. Arrays of all steps then
 //    hold only what is valid: starts[T] rows in place of T*B, row b of step t at starts[t] + b. CPU only.
-//  * Compact: with lengths, what is saved may hold only what is valid while the other arrays are padded: as packed,
-//  with
-//    the rows of the batch sorted by length, longest first, equal lengths in the order of the batch. CPU only.
+//  * Compact: with lengths, what is saved may end with each row while the other arrays are padded. It then has the sum
+//    of the lengths in place of T*B rows, in the order of packed data: the rows of the batch sorted by length, longest
+//    first, equal lengths in the order of the batch. CPU only.
 //  * The same inputs give the same bits on every run: every sum has a fixed order.
 #pragma once
 #include <cstdint>
@@ -54,16 +54,18 @@ struct ForwardArgs {
   const int64_t* lengths;  // [B], values in [0, T], or null
   const bool* resets;      // [T, B] or null
   const int64_t* starts;   // [T + 1]: packed data, step t begins at row starts[t]; or null
-  bool compact;            // gates, cells and hidden are compact; only with lengths, without starts
+  int64_t valid;           // the sum of the lengths where what is saved is compact (without starts), else 0
   void* y;                 // [T, B, D*P] out; direction d owns columns d*P .. (d+1)*P
   void* h_n;               // [D, B, P] out: the state after the last valid step. May not alias h0
   void* c_n;               // [D, B, H] out, or null for cells without a cell state
-  // What backward needs; all null when nothing is to be saved. The contents are the backend's own affair.
+  // What backward needs; all null when nothing is to be saved. The contents are the backend's own affair. Compact: one
+  // axis of `valid` rows in place of T, B.
   void* gates;   // [D, T, B, S*H]; acc type on the CPU, dtype on CUDA. Null also for cells with S = 0
   void* cells;   // [D, T, B, H] of acc type: c_t; only for cells with a cell state
   void* hidden;  // [D, T, B, H] of acc type: h_t before the projection; only with projection
 
   int64_t rows() const { return starts ? starts[n.T] : n.T * n.B; }  // of all steps
+  int64_t saved_rows() const { return valid > 0 ? valid : rows(); }  // of what is saved, in one direction
 };
 
 struct BackwardArgs {

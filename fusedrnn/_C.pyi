@@ -13,6 +13,7 @@ class FmaPeak(TypedDict):
     isa: str
     gflops: list[float]
     fastest: list[float]
+    mean: list[float]
 
 class CudaDevice(TypedDict):
     arch: int

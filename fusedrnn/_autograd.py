@@ -237,9 +237,8 @@ class LayerBackward(Function):
         packed = _is_packed(args[3], in_dims[3], args[6])
         if need_dw or packed or any(d is not None for d in in_dims[17:]):
             return each(n, in_dims, args, LayerBackward.apply)
-        if _is_compact(
-            *args[9:12]
-        ):  # nothing can be folded into that; computed again by the one call
+        if _is_compact(*args[9:12]):
+            # Nothing can be folded into that; the one call computes it again.
             args = (*args[:8], *_NOTHING, *args[12:])
         data = fold(n, in_dims, args, (1, 1, 1, 1, 1, 1, 0, 1, 1, 2, 2, 2))
         out = LayerBackward.apply(*data, *args[12:])  # type: ignore[no-untyped-call]

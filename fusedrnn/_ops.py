@@ -122,7 +122,7 @@ def saves_compact(x: Tensor, lengths: Tensor | None) -> bool:
 
 
 def _traced_now(t: Tensor) -> bool:
-    if torch.compiler.is_compiling() or type(t) is not Tensor:
+    if torch.compiler.is_compiling() or type(t) not in (Tensor, torch.nn.Parameter):
         return True
     return any(torch._C._get_dispatch_mode(key) is not None for key in _TRACERS)
 
@@ -257,7 +257,7 @@ def _fake_forward(
     tf32: bool,
     compact: bool = False,
 ) -> Forward:
-    if compact and save and lengths is not None:
+    if compact and save and lengths is not None and not _packed.is_packed(x, lengths):
         raise RuntimeError("expected no compact layout, whose size is not known to a tracer")
     info = list(CELLS.values())[cell]
     batch, rows = _batch_and_rows(x, lengths)

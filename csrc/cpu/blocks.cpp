@@ -1,6 +1,7 @@
 #include "blocks.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <mutex>
@@ -64,9 +65,20 @@ void shrink(size_t most) {
 
 }  // namespace
 
+namespace {
+
+// Up to a whole number of units, and of sixteenths of the size itself: ragged batches need a little more or less each
+// time, and are to find what the one before them left.
+size_t rounded(size_t bytes) {
+  const size_t step = std::max(kUnit, std::bit_floor(bytes) / 16);
+  return (bytes + step - 1) / step * step;
+}
+
+}  // namespace
+
 Block take_block(size_t bytes) {
-  if (bytes > SIZE_MAX - kUnit) return {nullptr, 0};
-  const size_t size = (bytes + kUnit - 1) / kUnit * kUnit;
+  if (bytes > SIZE_MAX / 2) return {nullptr, 0};
+  const size_t size = rounded(bytes);
   {
     Try held(forever.kept.lock, std::try_to_lock);
     const Block found = held ? forever.kept.find(size) : Block{nullptr, 0};

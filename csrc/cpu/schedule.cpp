@@ -75,14 +75,14 @@ int useful_threads(const Dims& n, int gates, int64_t unit_blocks, int element_by
 }
 
 Schedule::Schedule(Arena& arena, const ForwardArgs& a, int groups)
-    : n_(a.n), groups_(groups), lengths_(a.lengths), resets_(a.resets), starts_(a.starts), compact_(a.compact) {
+    : n_(a.n), groups_(groups), lengths_(a.lengths), resets_(a.resets), starts_(a.starts), compact_(a.valid > 0) {
   if (lengths_) {
     order_ = arena.take<int32_t>(n_.B + 1);
     count_ = arena.take<int32_t>(n_.T + 1);
     begin_ = arena.take<int64_t>(groups + 1);
   }
   if (compact_) {
-    rank_ = arena.take<int32_t>(n_.B);
+    sorted_ = arena.take<int32_t>(n_.B);
     saved_starts_ = arena.take<int64_t>(n_.T + 1);
   }
   if (resets_) any_reset_ = arena.take<bool>(n_.T);
@@ -114,7 +114,7 @@ void Schedule::fill() {
   for (int64_t t = n_.T - 1; t > 0; t--) count_[t] = count_[t - 1];
   count_[0] = int32_t(ended);
   if (!compact_) return;
-  for (int64_t s = 0; s < n_.B; s++) rank_[begin_[s % groups_] + s / groups_] = int32_t(s);
+  for (int64_t s = 0; s < n_.B; s++) sorted_[begin_[s % groups_] + s / groups_] = int32_t(s);
   saved_starts_[0] = 0;
   for (int64_t t = 0; t < n_.T; t++) saved_starts_[t + 1] = saved_starts_[t] + count_[t];
 }

@@ -46,12 +46,12 @@ class Schedule {
 
   // Row b of step t is number at(t) + b in an array of [T, B, ..], which has at(T) rows.
   int64_t at(int64_t t) const { return starts_ ? starts_[t] : t * n_.B; }
-  // In what forward saves, an array of [D, T, B, ..], position r of step t is number saved_at(d, t) + saved_order()[r],
-  // or + r where that is null.
+  // In what forward saves, an array of [D, T, B, ..] or compact, position r of step t is number saved_at(d, t) +
+  // saved_order()[r], or + r where that is null.
   int64_t saved_at(int d, int64_t t) const {
     return compact_ ? d * saved_starts_[n_.T] + saved_starts_[t] : d * at(n_.T) + at(t);
   }
-  const int32_t* saved_order() const { return compact_ ? rank_ : order_; }
+  const int32_t* saved_order() const { return compact_ ? sorted_ : order_; }
   // Whether rows that have ended are there too.
   bool padded() const { return !starts_; }
 
@@ -79,7 +79,7 @@ class Schedule {
   int32_t* order_ = nullptr;
   int32_t* count_ = nullptr;         // [T] rows with length > t
   int64_t* begin_ = nullptr;         // [groups + 1]
-  int32_t* rank_ = nullptr;          // [B] number, among all rows sorted by length, of the row at a position
+  int32_t* sorted_ = nullptr;        // [B] number, among all rows sorted by length, of the row at a position
   int64_t* saved_starts_ = nullptr;  // [T + 1] valid rows before step t
   bool* any_reset_ = nullptr;        // [T]
 };

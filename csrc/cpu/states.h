@@ -8,10 +8,10 @@ namespace {
 // Step s of a direction, in the order of the forward pass, is time t.
 FUSEDRNN_INLINE int64_t time_of(int d, int64_t s, int64_t T) { return d == 0 ? s : T - 1 - s; }
 
-// One state array of a direction, rows by number in the batch.
+// One state array of a direction.
 template <class T>
 struct StateSource {
-  const T* initial;  // [B, width], or null for zeros
+  const T* initial;  // [B, width] by number in the batch, or null for zeros
   const T* before;   // of the state the previous step left: position r is row order[r], or r if there is no order
   const int32_t* order;
   int64_t ld, width;

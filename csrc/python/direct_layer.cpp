@@ -38,7 +38,7 @@ struct Inputs {
   WeightList weights;
   TensorView x_view, h0_view, c0_view, w_views[kMostWeights];
   ForwardArgs f{};
-  int64_t valid = 0;  // rows of what is saved, where it is compact
+  int64_t sum_of_lengths = 0;
 
   // data: x, h0, c0, lengths, resets.
   Inputs(int64_t cell_, PyObject* const* data)
@@ -65,11 +65,12 @@ struct Inputs {
   // Whether backward needs arrays for which the op has memory of its own (csrc/torch/large.h).
   bool keeps_large() const {
     const int most = std::max<int>(info().S, info().has_cell);
-    const double count = double(f.n.D) * double(f.n.T) * double(f.n.B) * double(f.n.H) * most;
+    const int64_t rows = f.lengths ? sum_of_lengths : f.n.T * f.n.B;
+    const double count = double(f.n.D) * double(rows) * double(f.n.H) * most;
     return count * bits() / 8 >= double(cpu::kLeastBlock);
   }
 
-  bool read_tensors() { return read_x() && read_states() && read_rows() && read_weights(); }
+  bool read_arrays() { return read_x() && read_states() && read_weights(); }
 
   bool read_x() {
     const Dims& n = f.n;
@@ -106,7 +107,7 @@ struct Inputs {
       f.lengths = static_cast<const int64_t*>(v.data());
       for (int64_t b = 0; b < n.B; b++) {
         if (f.lengths[b] < 0 || f.lengths[b] > n.T) return false;
-        valid += f.lengths[b];
+        sum_of_lengths += f.lengths[b];
       }
     }
     if (resets != Py_None) {
@@ -183,10 +184,10 @@ bool make_outputs(Inputs& in, bool save, Results& out) {
   const int64_t slots = in.info().S;
   const int bits = in.bits();
   const bool has_c = in.info().has_cell;
-  f.compact = save && f.lengths && in.valid > 0;  // an array of no elements has no address
+  if (save) f.valid = in.sum_of_lengths;  // compact, unless it is 0: an array of no elements has no address
   const auto add_saved = [&](bool wanted, int64_t last, void*& data) {
-    return f.compact ? out.add_tensor(wanted, bits, {n.D, in.valid, last}, data)
-                     : out.add_tensor(wanted, bits, {n.D, n.T, n.B, last}, data);
+    return f.valid > 0 ? out.add_tensor(wanted, bits, {n.D, f.valid, last}, data)
+                       : out.add_tensor(wanted, bits, {n.D, n.T, n.B, last}, data);
   };
   return out.add_tensor(true, bits, {n.T, n.B, n.D * n.H}, f.y) && out.add_tensor(true, bits, {n.D, n.B, n.H}, f.h_n) &&
          (has_c ? out.add_tensor(true, bits, {n.D, n.B, n.H}, f.c_n) : out.add(new_nothing())) &&
@@ -200,7 +201,8 @@ PyObject* forward(int64_t cell, int64_t directions, bool save, PyObject* const* 
   Inputs in(cell, data);
   if (!alone || !PyList_CheckExact(weights)) Py_RETURN_NONE;
   if (!in.weights.take(PySequence_Fast_ITEMS(weights), PyList_GET_SIZE(weights))) Py_RETURN_NONE;
-  if (!in.read_sizes(directions) || (save && in.keeps_large()) || !in.read_tensors()) Py_RETURN_NONE;
+  if (!in.read_sizes(directions) || !in.read_rows()) Py_RETURN_NONE;
+  if ((save && in.keeps_large()) || !in.read_arrays()) Py_RETURN_NONE;
   Results out(6);
   if (!make_outputs(in, save, out)) return nullptr;
   if (!unlocked([&] { torch_ops::run_forward(in.f); })) return nullptr;
@@ -229,10 +231,11 @@ bool read_saved(Inputs& in, BackwardArgs& b, PyObject* saved, PyObject* dy, PyOb
   const int64_t slots = in.info().S;
   if (!at(PyTuple_GET_ITEM(saved, kY), {n.T, n.B, n.D * n.H}, in.f.y)) return false;
   TensorView kept;
-  in.f.compact = in.f.lengths && view(PyTuple_GET_ITEM(saved, slots > 0 ? kGates : kCells), kept) && kept.dims() == 3;
+  if (view(PyTuple_GET_ITEM(saved, slots > 0 ? kGates : kCells), kept) && kept.dims() == 3)
+    in.f.valid = in.sum_of_lengths;
   const auto at_saved = [&](Saved i, int64_t last, void*& data) {
     PyObject* const t = PyTuple_GET_ITEM(saved, i);
-    return in.f.compact ? at(t, {n.D, in.valid, last}, data) : at(t, {n.D, n.T, n.B, last}, data);
+    return in.f.valid > 0 ? at(t, {n.D, in.f.valid, last}, data) : at(t, {n.D, n.T, n.B, last}, data);
   };
   if (slots > 0 && !at_saved(kGates, slots * n.H, in.f.gates)) return false;
   if (in.info().has_cell && !at_saved(kCells, n.H, in.f.cells)) return false;
@@ -276,7 +279,7 @@ PyObject* backward(int64_t cell, int64_t directions, PyObject* needs, PyObject* 
   Inputs in(cell, &PyTuple_GET_ITEM(saved, 0));
   if (!in.weights.take(&PyTuple_GET_ITEM(saved, kSaved), weights) || !in.read_sizes(directions)) Py_RETURN_NONE;
   BackwardArgs b{};
-  if (!in.read_tensors() || !read_saved(in, b, saved, dy, dh_n, dc_n)) Py_RETURN_NONE;
+  if (!in.read_rows() || !in.read_arrays() || !read_saved(in, b, saved, dy, dh_n, dc_n)) Py_RETURN_NONE;
   Results out(kNeedWeights + weights);
   if (!make_gradients(in, b, needs, out)) return nullptr;
   if (!unlocked([&] { torch_ops::run_backward(b); })) return nullptr;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <numeric>
 #include <stdexcept>
 #include <thread>
 
@@ -114,13 +115,17 @@ FmaPeak fma_peak(int threads, double seconds, const std::string& isa) {
   if (!(seconds > 0 && seconds <= 60))
     throw std::invalid_argument("fma_peak: expected seconds in (0, 60], got " + std::to_string(seconds));
   const Variant& v = choose(isa);
-  FmaPeak peak{v.isa, std::vector<double>(threads), std::vector<double>(threads)};
+  const std::vector<double> none(threads);
+  FmaPeak peak{v.isa, none, none, none};
   std::atomic<int> ready{0};
   auto work = [&](int me) {
     volatile float sink = 0;
     ready++;
     while (ready.load() < threads) std::this_thread::yield();  // all measure at the same time
     std::vector<double> r = rates(v, seconds, &sink);
+    // Slices are as long as each other in work, so their mean rate is the harmonic one.
+    peak.mean[me] = 1e-9 * double(r.size()) /
+                    std::accumulate(r.begin(), r.end(), 0.0, [](double s, double x) { return s + 1 / x; });
     std::sort(r.begin(), r.end());
     peak.gflops[me] = r[r.size() / 2] * 1e-9;
     peak.fastest[me] = r.back() * 1e-9;

@@ -45,6 +45,7 @@ py::dict fma_peak(int threads, double seconds, const std::string& isa) {
   d["isa"] = peak.isa;
   d["gflops"] = peak.gflops;
   d["fastest"] = peak.fastest;
+  d["mean"] = peak.mean;
   return d;
 }
 
@@ -59,7 +60,7 @@ PYBIND11_MODULE(_C, m) {
         "Instruction sets that were compiled in and run on this machine, worst first.");
   m.def("cells", &cell_list, "The cells, in index order: name, gates, saved slots, cell state.");
   m.def("fma_peak", &fma_peak, py::arg("threads"), py::arg("seconds"), py::arg("isa") = "",
-        "The machine's measured float32 peak: 1e9 FLOP/s of each thread, median and fastest slice.");
+        "The machine's measured float32 peak: 1e9 FLOP/s of each thread, median and fastest slice, and mean.");
   fusedrnn::text::bind_encoder(m);
   fusedrnn::bind_cuda_plan(m);
   m.attr("cuda_build") = FUSEDRNN_CUDA_BUILD;

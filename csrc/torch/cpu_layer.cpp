@@ -8,11 +8,11 @@
 namespace fusedrnn::torch_ops {
 namespace {
 
-// The states index memory, so they are looked at before a kernel runs.
-void check_values(const ForwardArgs& f) {
+// The values that index memory.
+void check_values(const LayerCall& call) {
+  const ForwardArgs& f = call.f;
   const Dims& n = f.n;
-  for (int64_t i = 0; f.lengths && i < n.B; i++)
-    expect(f.lengths[i] >= 0 && f.lengths[i] <= n.T, "lengths in [0, ", n.T, "], got ", f.lengths[i], " at row ", i);
+  call.check_lengths();
   for (int64_t i = 0; f.ids && i < f.rows(); i++) {
     if (f.ids[i] >= 0 && f.ids[i] < n.I) continue;
     expect(!f.starts, "token ids in [0, ", n.I, "), got ", f.ids[i], " at row ", i, " of the packed data");
@@ -24,7 +24,7 @@ ForwardResult layer_forward(const Tensor& x, const MaybeTensor& h0, const MaybeT
                             const std::vector<Tensor>& weights, const MaybeTensor& lengths, const MaybeTensor& resets,
                             int64_t cell, int64_t directions, bool save, bool tf32, bool compact) {
   LayerCall call(x, h0, c0, weights, lengths, resets, cell, directions, tf32);
-  check_values(call.f);
+  check_values(call);
   if (save && compact) call.save_compact();
   ForwardResult out = allocate_forward(call, x, save, call.acc, make_large);
   run_forward(call.f);
@@ -51,7 +51,7 @@ std::tuple<Tensor, Tensor, MaybeTensor> layer_step(const Tensor& x, const MaybeT
     outputs.push_back(make_empty(x, {size, 2}, calls.back().dtype));
     calls.back().f.y = outputs.back().mutable_data_ptr();
   }
-  check_values(calls[0].f);
+  check_values(calls[0]);
   const Dims& n = calls[0].f.n;
   const int64_t h_size[3] = {layers, n.B, n.P}, c_size[3] = {layers, n.B, n.H};
   Tensor h_n = make_empty(x, {h_size, 3}, calls[0].dtype);
@@ -77,7 +77,7 @@ std::tuple<Tensor, Tensor, Tensor, std::vector<Tensor>> layer_backward(
   });
   BackwardCall call(dy, dh_n, dc_n, x, h0, c0, weights, lengths, resets, kept, cell, directions, need_dx, need_dw, tf32,
                     accumulation_type(weights[0].scalar_type()));
-  check_values(call.f);
+  check_values(call);
   run_backward(call.b);
   return call.result();
 }

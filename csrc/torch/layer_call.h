@@ -26,7 +26,6 @@ struct LayerCall {
   int64_t slots;
   std::vector<Tensor> held;     // keeps contiguous copies alive
   std::vector<int64_t> starts;  // of packed data: where its steps begin
-  int64_t valid = 0;            // of compact data: its rows
 
   LayerCall(const Tensor& x, const MaybeTensor& h0, const MaybeTensor& c0, const std::vector<Tensor>& weights,
             const MaybeTensor& lengths, const MaybeTensor& resets, int64_t cell, int64_t directions, bool tf32,
@@ -117,18 +116,25 @@ struct LayerCall {
     f.starts = starts.data();
   }
 
-  // What is saved holds nothing beyond the lengths, if there are any. Those of CPU tensors, whose values are right.
+  // Lengths index memory, so they are looked at before a kernel runs. Of CPU tensors, whose values can be seen.
+  void check_lengths() const {
+    const Dims& n = f.n;
+    for (int64_t i = 0; f.lengths && i < n.B; i++)
+      expect(f.lengths[i] >= 0 && f.lengths[i] <= n.T, "lengths in [0, ", n.T, "], got ", f.lengths[i], " at row ", i);
+  }
+
+  // What is saved holds nothing beyond the lengths, if there are any. Not where they are all 0: an array of no elements
+  // has no address.
   void save_compact() {
-    if (!f.lengths || f.starts) return;
-    valid = std::accumulate(f.lengths, f.lengths + f.n.B, int64_t(0));
-    f.compact = valid > 0;  // an array of no elements has no address
+    check_lengths();
+    if (f.lengths && !f.starts) f.valid = std::accumulate(f.lengths, f.lengths + f.n.B, int64_t(0));
   }
 
   // The sizes of an array of all steps, and of one that forward saves.
   Extent sequence(int64_t last) const { return f.starts ? Extent{f.rows(), last} : Extent{f.n.T, f.n.B, last}; }
   Extent saved(int64_t last) const {
-    if (f.compact) return Extent{f.n.D, valid, last};
-    return f.starts ? Extent{f.n.D, f.rows(), last} : Extent{f.n.D, f.n.T, f.n.B, last};
+    if (f.starts || f.valid > 0) return Extent{f.n.D, f.saved_rows(), last};
+    return Extent{f.n.D, f.n.T, f.n.B, last};
   }
 
   // Input and state of one streaming step: x [B, I] or [B], h [layers, B, P], c [layers, B, H].

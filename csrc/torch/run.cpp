@@ -12,11 +12,12 @@ size_t element_bytes(DType t) { return t == DType::f64 ? 8 : t == DType::f32 ? 4
 // The largest outputs: sequences, and the gradients of matrices.
 void expect_outputs(const ForwardArgs& f) {
   const Dims& n = f.n;
-  const size_t own = element_bytes(f.dtype), acc = f.dtype == DType::f64 ? 8 : 4, rows = size_t(n.D * f.rows());
-  cpu::expect_writes(f.y, rows * n.P * own);
-  cpu::expect_writes(f.gates, rows * cells::kCells[f.cell].S * n.H * acc);
-  cpu::expect_writes(f.cells, rows * n.H * acc);
-  cpu::expect_writes(f.hidden, rows * n.H * acc);
+  const size_t own = element_bytes(f.dtype), acc = f.dtype == DType::f64 ? 8 : 4;
+  const size_t saved = size_t(n.D * f.saved_rows() * n.H) * acc;
+  cpu::expect_writes(f.y, size_t(n.D * f.rows() * n.P) * own);
+  cpu::expect_writes(f.gates, saved * cells::kCells[f.cell].S);
+  cpu::expect_writes(f.cells, saved);
+  cpu::expect_writes(f.hidden, saved);
 }
 void expect_outputs(const BackwardArgs& b) {
   const Dims& n = b.f.n;

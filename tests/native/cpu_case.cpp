@@ -279,7 +279,7 @@ Results Case::run(const fusedrnn::cpu::Threads& threads, bool save, const int64_
   static_assert(sizeof(bool) == 1);
   f.resets = o.resets ? reinterpret_cast<const bool*>(layer.resets.data()) : nullptr;
   f.starts = starts;
-  f.compact = compact;
+  f.valid = compact ? kept : 0;
   f.y = r.y.data();
   f.h_n = r.h_n.data();
   f.c_n = given(cell.has_cell, r.c_n);
@@ -292,6 +292,7 @@ Results Case::run(const fusedrnn::cpu::Threads& threads, bool save, const int64_
     return r;
   }
 
+  between();
   const Array y_before = r.y, gates_before = gates, cells_before = cells, hidden_before = hidden;
   fusedrnn::BackwardArgs b = {};
   b.f = f;

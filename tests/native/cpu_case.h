@@ -1,6 +1,7 @@
 // One layer call for the CPU kernels: its options, arrays of the storage type filled from a seed, both passes, and the
 // comparison with the oracle.
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -48,7 +49,7 @@ struct Case {
   Results step(const fusedrnn::cpu::Threads& threads);
   // The same as run of packed data; y and dx come back padded. For lengths that are sorted, without resets.
   Results run_packed(const fusedrnn::cpu::Threads& threads, bool save = true);
-  // The same as run, with lengths, where what is saved holds only what is valid.
+  // The same as run, with lengths, where what is saved ends with each row.
   Results run_compact(const fusedrnn::cpu::Threads& threads);
   // Compares with the oracle; true if everything is within the tolerance of the type.
   bool matches(const Results& r);
@@ -56,6 +57,7 @@ struct Case {
   void set_h0(const oracle::Values& h0) { h0_ = Array(o.dtype, h0); }
 
   Options o;
+  std::function<void()> between = [] {};  // called between forward and backward
   oracle::Layer layer;
   oracle::Values dy, dhn, dcn;
 

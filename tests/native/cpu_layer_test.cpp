@@ -194,13 +194,18 @@ void compact_saves() {
         o.lengths = true;
         o.states = draw & 1;
         o.resets = draw & 2;
+        o.ids = draw & 4;
         o.seed = seed++;
-        const Split split = kSplits[draw / 4 % kSplitCount];
-        force_split(split);
+        const Split split = kSplits[draw / 8 % kSplitCount], then = kSplits[draw / 64 % kSplitCount];
         Case c(o);
-        check::that(c.run_compact(pools::all[draw / 64 % pools::count]) == c.run(pools::one),
+        c.between = [&] { force_split(then); };  // the order of the rows is not that of the groups
+        force_split(split);
+        const Results padded = c.run(pools::one);
+        force_split(split);
+        check::that(c.run_compact(pools::all[draw / 512 % pools::count]) == padded,
                     o.name() + ": other bits where little is saved, split " + std::to_string(split.groups) + "x" +
-                        std::to_string(split.parts));
+                        std::to_string(split.parts) + ", then " + std::to_string(then.groups) + "x" +
+                        std::to_string(then.parts));
         force_split({0, 0});
       }
 }
