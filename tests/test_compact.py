@@ -160,6 +160,51 @@ def test_checkpoint(cell, recompute):
 
 
 @cells
+def test_checkpoint_by_two_ways(cell, monkeypatch):
+    """The forward pass goes past the dispatcher, its repetition through it: both leave the same."""
+    torch.manual_seed(0)
+    args = case(cell, torch.float32, 2)
+    leaves = [args[0], *args[3]]
+    plain = torch.autograd.grad(functional.layer(*args)[0].sum(), leaves)
+    y = checkpoint(functional.layer, *args, use_reentrant=False)[0]
+    monkeypatch.setattr(fusedrnn._direct, "READY", False)
+    again = torch.autograd.grad(y.sum(), leaves)
+    assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_threads_do_not_matter_in_between(cell):
+    """Backward cuts the batch for its own threads, and finds what forward left for others."""
+    torch.manual_seed(0)
+    x = torch.randn(40, 64, 32, requires_grad=True)
+    w = weights_of(cell, 32, 64, dtype=torch.float32)
+    lengths, threads, found = torch.randint(0, 41, (64,)), torch.get_num_threads(), []
+    try:
+        for forward, backward in ((1, 1), (1, 2), (2, 1), (2, 2)):
+            torch.set_num_threads(forward)
+            y = functional.layer(x, None, None, w, lengths, None, cell, 1)[0]
+            torch.set_num_threads(backward)
+            found.append(torch.autograd.grad(y.sum(), [x, *w]))
+    finally:
+        torch.set_num_threads(threads)
+    for grads in found[1:]:
+        for a, b in zip(grads, found[0], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@cells
+def test_ids(cell):
+    """Token ids give the bits of the padded layout too."""
+    torch.manual_seed(0)
+    _, *state, w, lengths, resets, _, directions = case(cell, torch.float32, 2, resets=True)
+    ids = torch.randint(0, I, (T, B))
+    ours, theirs = (
+        raw((ids, *state, w, lengths, resets, cell, directions), c)[0] for c in (True, False)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+@cells
 def test_a_tracer_knows_the_sizes(cell):
     """Under a fake mode lengths have no values: what is saved is padded."""
     with FakeTensorMode() as mode:
