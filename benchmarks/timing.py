@@ -133,9 +133,8 @@ def rounds(
         for name in names[first:] + names[:first]:
             before.get(name, _nothing)()
             settle()
-            if (
-                last[name] < 0.1
-            ):  # wakes the pool and brings the caches back; nothing to a long call
+            # Wakes the pool and brings the caches back; nothing to a long call.
+            if last[name] < 0.1:
                 calls[name]()
             samples[name] = seconds_of(calls[name], repeats[name])
         ends_well = cores_there()

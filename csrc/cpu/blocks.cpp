@@ -16,6 +16,13 @@ namespace {
 constexpr size_t kUnit = size_t(2) << 20;  // a huge page
 constexpr size_t kMostBlocks = kMostKept / kLeastBlock;
 
+// Up to a whole number of units, and of sixteenths of the size itself: ragged batches need a little more or less each
+// time, and are to find what the one before them left.
+size_t rounded(size_t bytes) {
+  const size_t step = std::max(kUnit, std::bit_floor(bytes) / 16);
+  return (bytes + step - 1) / step * step;
+}
+
 struct Kept {
   std::mutex lock;
   Block blocks[kMostBlocks] = {};  // the oldest first
@@ -61,17 +68,6 @@ void shrink(size_t most) {
     while (held && all.bytes > most) freed[count++] = all.remove(0);
   }
   for (size_t i = 0; i < count; i++) std::free(freed[i].data);
-}
-
-}  // namespace
-
-namespace {
-
-// Up to a whole number of units, and of sixteenths of the size itself: ragged batches need a little more or less each
-// time, and are to find what the one before them left.
-size_t rounded(size_t bytes) {
-  const size_t step = std::max(kUnit, std::bit_floor(bytes) / 16);
-  return (bytes + step - 1) / step * step;
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ from benchmark_records import record, run_of
 from benchmarks import machine, questions, summary, timing, worker
 from benchmarks.grid import Case
 from benchmarks.steady import Cores
+from fusedrnn import _C
 
 ROUNDS = timing.Effort(seconds=0.0, fewest=3, most=9, sample=0.0)
 
@@ -162,15 +163,12 @@ def test_a_call_is_warmed_by_what_the_last_round_took(monkeypatch: pytest.Monkey
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no way to tie threads to a core")
 def test_threads_in_turns_on_one_core_are_seen() -> None:
-    """Each runs at full speed while it runs."""
+    """Each runs at full speed while it runs: its fastest slice says so, its rate does not."""
     cores = machine.cores(2)
     assert cores is not None
     usable = os.sched_getaffinity(0)
-    if len(usable) < 2:
-        pytest.skip("one core")
-    fastest = max(cores.rate() for _ in range(10))
     try:
         os.sched_setaffinity(0, {min(usable)})
-        assert max(cores.rate() for _ in range(5)) < 0.7 * fastest
+        assert cores.rate() < 0.7 * max(_C.fma_peak(2, 0.04)["fastest"])
     finally:
         os.sched_setaffinity(0, usable)

@@ -51,6 +51,12 @@ void a_block_comes_back() {
   const Block large = take_block(13 * kMiB);
   check::that(large.data != first.data && large.size >= 13 * kMiB, "more than any has: a new one");
   for (const Block& b : {other, fitting, small, large}) give_block(b);
+  empty();
+  const Block ragged = take_block(100 * kMiB + 1);
+  give_block(ragged);
+  const Block next = take_block(103 * kMiB);
+  check::that(next.data == ragged.data, "a little more: there is room for it");
+  give_block(next);
 }
 
 void what_is_kept_is_bounded() {
