@@ -7,7 +7,8 @@ gradients over gloo. In the column "rows a process" two processes make a batch o
 (what one scales up for); in "rows in all" they share the batch of one. All runs live side by side and
 train in short turns, so that a machine whose speed changes by the minute is the same for all of them;
 who has no turn sleeps. Shown are the medians of the turns, and of the ratios within the rounds, with
-their quartiles.
+their quartiles. Rounds for which the machine lacked a core (:mod:`benchmarks.steady`) are repeated; how
+many is said.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from benchmarks import machine
 from benchmarks.machine import ROOT, facts_line
+from benchmarks.steady import watched
 from fusedrnn.lm import LanguageModel, LanguageModelTask
 from fusedrnn.train import Settings, distributed, train
 
@@ -102,7 +106,15 @@ def spread(ratios: list[float]) -> str:
     return f"{middle:.2f}x ({low:.2f}-{high:.2f})"
 
 
-def compare(cell: str, hidden: int, batch: int, steps: int, seconds: float, rounds: int) -> str:
+def compare(
+    cell: str,
+    hidden: int,
+    batch: int,
+    steps: int,
+    seconds: float,
+    rounds: int,
+    all_there: Callable[[], bool],
+) -> str:
     """One line of the table."""
     with contextlib.ExitStack() as stack:
         runs = []
@@ -111,14 +123,34 @@ def compare(cell: str, hidden: int, batch: int, steps: int, seconds: float, roun
             stack.callback(runs[-1].end)
         for run in runs:
             run.rate()  # of a short epoch: it begins with cold caches, and says how long the next is
-        rates = [[run.rate() for run in runs] for _ in range(rounds)]
+        rates, left_out = in_rounds(runs, rounds, all_there)
     one, more, same = zip(*rates, strict=True)
     gains = [spread([a / b for a, b in zip(each, one, strict=True)]) for each in (more, same)]
     middles = [f"{statistics.median(each):,.0f}" for each in (one, more, same)]
     return (
         f"| {cell} {hidden}, {batch} rows of {steps} | {middles[0]} | {middles[1]} | {gains[0]} "
-        f"| {middles[2]} | {gains[1]} |"
+        f"| {middles[2]} | {gains[1]} | {left_out} |"
     )
+
+
+def in_rounds(
+    runs: Sequence[Run], wanted: int, all_there: Callable[[], bool]
+) -> tuple[list[list[float]], str]:
+    """Rates of all runs, round by round, and in words how many rounds were left out.
+
+    Where three times as many do not bring the rounds that are wanted, all of them count.
+    """
+    good: list[list[float]] = []
+    everything: list[list[float]] = []
+    for rates, well in watched(lambda: [run.rate() for run in runs], all_there):
+        everything.append(rates)
+        if well:
+            good.append(rates)
+        if len(good) == wanted:
+            return good, str(len(everything) - wanted)
+        if len(everything) == 3 * wanted:
+            return everything, f"none, of {len(everything) - len(good)}"
+    raise AssertionError("rounds have no end of their own")
 
 
 def main() -> None:
@@ -135,10 +167,12 @@ def main() -> None:
         work(cell, *map(int, sizes), seconds=args.seconds)
         return
     print(f"tokens/s of training, one thread a process ({facts_line()})\n")
-    print("| model | one process | two, rows a process | | two, rows in all | |")
-    print("|---|---|---|---|---|---|")
+    print("| model | one process | two, rows a process | | two, rows in all | | rounds left out |")
+    print("|---|---|---|---|---|---|---|")
+    cores = machine.cores(2)
+    all_there = cores.all_there if cores else lambda: True
     for case in CASES[: args.cases]:
-        print(compare(*case, seconds=args.seconds, rounds=args.rounds), flush=True)
+        print(compare(*case, args.seconds, args.rounds, all_there), flush=True)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,14 @@ measure. Multiply-adds in registers need nothing but the cores, so their rate te
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 #: So much of the highest rate that was seen means that all cores are there.
 ENOUGH = 0.9
+
+Taken = TypeVar("Taken")
 
 
 @dataclass
@@ -39,3 +42,15 @@ class Cores:
                 return True
             if over:
                 return False
+
+
+def watched(
+    take: Callable[[], Taken], all_there: Callable[[], bool]
+) -> Iterator[tuple[Taken, bool]]:
+    """What ``take()`` gives, again and again, and whether it began and ended with all cores."""
+    begins_well = all_there()
+    while True:
+        taken = take()
+        ends_well = all_there()
+        yield taken, begins_well and ends_well
+        begins_well = ends_well

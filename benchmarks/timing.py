@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.steady import watched
+
 Call = Callable[[], object]
 
 
@@ -119,14 +121,9 @@ def rounds(
     names, before = list(calls), before or {}
     repeats = {name: repeats_for(calls[name], effort.sample) for name in names}
     taken: list[tuple[dict[str, float], bool]] = []  # rounds, and whether they count
+    start = time.perf_counter()
 
-    def cores_there() -> bool:
-        settle()
-        return all_there()
-
-    start, begins_well = time.perf_counter(), cores_there()
-    good = 0
-    while not effort.over(good, len(taken) - good, time.perf_counter() - start):
+    def one_round() -> dict[str, float]:
         first = len(taken) % len(names)
         last = taken[-1][0] if taken else dict.fromkeys(names, 0.0)
         samples = {}
@@ -137,10 +134,18 @@ def rounds(
             if last[name] < 0.1:
                 calls[name]()
             samples[name] = seconds_of(calls[name], repeats[name])
-        ends_well = cores_there()
-        taken.append((samples, begins_well and ends_well))
-        good += begins_well and ends_well
-        begins_well = ends_well
+        return samples
+
+    def cores_there() -> bool:
+        settle()
+        return all_there()
+
+    good = 0
+    for samples, well in watched(one_round, cores_there):
+        taken.append((samples, well))
+        good += well
+        if effort.over(good, len(taken) - good, time.perf_counter() - start):
+            break
     steady = good >= min(effort.fewest, effort.most)
     counting = [samples for samples, well in taken if well or not steady]
     disturbed = [samples for samples, well in taken if not well and steady]

@@ -9,7 +9,7 @@ from itertools import chain, repeat
 import pytest
 from benchmark_records import record, run_of
 
-from benchmarks import machine, questions, summary, timing, worker
+from benchmarks import machine, questions, scaling, summary, timing, worker
 from benchmarks.grid import Case
 from benchmarks.steady import Cores
 from fusedrnn import _C
@@ -172,3 +172,25 @@ def test_threads_in_turns_on_one_core_are_seen() -> None:
         assert cores.rate() < 0.7 * max(_C.fma_peak(2, 0.04)["fastest"])
     finally:
         os.sched_setaffinity(0, usable)
+
+
+class Turns:
+    """A run of the scaling benchmark that answers 1, 2, 3 .."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+
+    def rate(self) -> float:
+        self.turns += 1
+        return float(self.turns)
+
+
+def test_rounds_of_several_processes_are_repeated_too() -> None:
+    runs = [Turns(), Turns()]
+    answers = saying(True, True, False, True)
+    rates, left_out = scaling.in_rounds(runs, 3, answers)  # type: ignore[arg-type]
+    assert rates == [[1.0, 1.0], [4.0, 4.0], [5.0, 5.0]]
+    assert left_out == "2"
+    rates, left_out = scaling.in_rounds([Turns()], 3, lambda: False)  # type: ignore[list-item]
+    assert len(rates) == 9
+    assert left_out == "none, of 9"
