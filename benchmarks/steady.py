@@ -14,6 +14,8 @@ from typing import TypeVar
 
 #: So much of the highest rate that was seen means that all cores are there.
 ENOUGH = 0.9
+#: So many times the rounds that are wanted are tried at most.
+PATIENCE = 3
 
 Taken = TypeVar("Taken")
 

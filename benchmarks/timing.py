@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.steady import watched
+from benchmarks.steady import PATIENCE, watched
 
 Call = Callable[[], object]
 
@@ -45,9 +45,6 @@ class Effort:
         enough = good >= self.fewest and elapsed > self.seconds
         hopeless = good + bad >= PATIENCE * self.fewest and elapsed > PATIENCE * self.seconds
         return good >= self.most or enough or hopeless
-
-
-PATIENCE = 3
 
 
 @dataclass(frozen=True)

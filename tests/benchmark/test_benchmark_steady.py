@@ -11,7 +11,7 @@ from benchmark_records import record, run_of
 
 from benchmarks import machine, questions, scaling, summary, timing, worker
 from benchmarks.grid import Case
-from benchmarks.steady import Cores
+from benchmarks.steady import PATIENCE, Cores
 from fusedrnn import _C
 
 ROUNDS = timing.Effort(seconds=0.0, fewest=3, most=9, sample=0.0)
@@ -55,7 +55,7 @@ def test_a_round_counts_that_begins_and_ends_with_all_cores(
 
 def test_a_machine_that_never_recovers_ends_and_everything_counts() -> None:
     taken = timing.rounds(counting(), ROUNDS, all_there=lambda: False)
-    assert {len(s) for s in taken.samples.values()} == {timing.PATIENCE * ROUNDS.fewest}
+    assert {len(s) for s in taken.samples.values()} == {PATIENCE * ROUNDS.fewest}
     assert not any(taken.disturbed.values())
     assert not taken.steady
 
@@ -63,13 +63,13 @@ def test_a_machine_that_never_recovers_ends_and_everything_counts() -> None:
 def test_too_few_good_rounds_are_not_chosen_from_the_others() -> None:
     answers = [True, True, *[False] * 20]
     taken = timing.rounds(counting(), ROUNDS, all_there=saying(*answers))
-    assert {len(s) for s in taken.samples.values()} == {timing.PATIENCE * ROUNDS.fewest}
+    assert {len(s) for s in taken.samples.values()} == {PATIENCE * ROUNDS.fewest}
     assert not taken.steady
 
 
 def test_when_it_is_enough() -> None:
     effort = timing.Effort(seconds=4.0, fewest=5, most=41)
-    assert not effort.over(4, 0, 100.0 / timing.PATIENCE / 10)
+    assert not effort.over(4, 0, 100.0 / PATIENCE / 10)
     assert effort.over(5, 0, 4.1)
     assert not effort.over(5, 0, 3.9)
     assert effort.over(41, 0, 0.1)

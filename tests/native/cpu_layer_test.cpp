@@ -141,14 +141,16 @@ void larger_sizes() {
   }
 }
 
+// For batches whose rows end at different times: T of 1 and several chunks, B of 3 and more than a group.
+const Dims kRaggedSizes[] = {{7, 5, 9, 13, 13, 1},    {9, 7, 1, 8, 8, 2},     {6, 11, 6, 16, 16, 2},
+                             {1, 3, 17, 64, 64, 1},   {8, 5, 6, 34, 18, 2},   {40, 33, 20, 48, 48, 1},
+                             {300, 3, 11, 20, 20, 1}, {5, 12, 20, 18, 10, 1}, {60, 9, 12, 66, 66, 2}};
+
 // Packed data give the bits that padded ones give, and need no more room than there is.
 void packed_data() {
-  const Dims sizes[] = {{7, 5, 9, 13, 13, 1},    {9, 7, 1, 8, 8, 2},     {6, 11, 6, 16, 16, 2},
-                        {1, 3, 17, 64, 64, 1},   {8, 5, 6, 34, 18, 2},   {40, 33, 20, 48, 48, 1},
-                        {300, 3, 11, 20, 20, 1}, {5, 12, 20, 18, 10, 1}, {60, 9, 12, 66, 66, 2}};
   unsigned seed = 5000;
   for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
-    for (const Dims& n : sizes)
+    for (const Dims& n : kRaggedSizes)
       for (DType dtype : {DType::f64, DType::f32, DType::bf16, DType::f16}) {
         if (n.P < n.H && fusedrnn::cells::kCells[cell].reads_h_prev) continue;
         Options o;
@@ -178,12 +180,9 @@ void packed_data() {
 
 // Where what is saved ends with each row, the bits are the same, and no more room is needed than the rows are long.
 void compact_saves() {
-  const Dims sizes[] = {{7, 5, 9, 13, 13, 1},    {9, 7, 1, 8, 8, 2},     {6, 11, 6, 16, 16, 2},
-                        {1, 3, 17, 64, 64, 1},   {8, 5, 6, 34, 18, 2},   {40, 33, 20, 48, 48, 1},
-                        {300, 3, 11, 20, 20, 1}, {5, 12, 20, 18, 10, 1}, {60, 9, 12, 66, 66, 2}};
   unsigned seed = 6000;
   for (int cell = 0; cell < fusedrnn::cells::kCellCount; cell++)
-    for (const Dims& n : sizes)
+    for (const Dims& n : kRaggedSizes)
       for (DType dtype : {DType::f64, DType::f32, DType::bf16, DType::f16}) {
         if (n.P < n.H && fusedrnn::cells::kCells[cell].reads_h_prev) continue;
         const unsigned draw = seed * 2654435761u >> 16;  // so that no option goes with another
