@@ -94,6 +94,24 @@ def caches() -> dict[str, str]:
     return out
 
 
+def one_cache() -> bool:
+    """Whether the cores that this process may run on share a cache, by the system's account."""
+    if not hasattr(os, "sched_getaffinity"):
+        return False
+    usable = os.sched_getaffinity(0)
+    caches = Path(f"/sys/devices/system/cpu/cpu{min(usable)}/cache").glob("index*/shared_cpu_list")
+    return any(usable <= _numbers(each.read_text()) for each in caches)
+
+
+def _numbers(text: str) -> set[int]:
+    """Those of a list such as ``0-3,8``."""
+    out: set[int] = set()
+    for each in text.strip().split(","):
+        first, _, last = each.partition("-")
+        out |= set(range(int(first), int(last or first) + 1))
+    return out
+
+
 def memory_gib() -> float | None:
     """Physical memory in GiB."""
     try:
@@ -204,13 +222,20 @@ def fma_peak(threads: int, seconds: float = 0.2, isa: str = "") -> Peak:
 
 
 def cores(threads: int, isa: str = "") -> Cores | None:
-    """What tells whether ``threads`` cores are there, where the package is built."""
+    """What tells whether ``threads`` cores are there, where the package is built.
+
+    And whether they lie together, where the system says that they do.
+    """
     try:
         native = importlib.import_module("fusedrnn._C")
     except ImportError:
         return None
-    # Long enough for several turns of two threads that share a core.
-    return Cores(lambda: min(native.fma_peak(threads, 0.04, isa)["mean"]))
+    together = threads > 1 and one_cache()
+    return Cores(
+        # Long enough for several turns of two threads that share a core.
+        lambda: min(native.fma_peak(threads, 0.04, isa)["mean"]),
+        exchange=(lambda: max(native.line_exchange(threads, 0.01))) if together else None,
+    )
 
 
 def _matmul_rate(seconds: float) -> float:

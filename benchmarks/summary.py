@@ -65,6 +65,8 @@ def conditions(run: Run) -> str:
         f"At least {effort['fewest']} interleaved rounds, medians.",
         f"Other processes took {run['others_cores']:.2f} cores; {run['seconds']:.0f} s.",
     ]
+    if exchanges := run.get("exchanges"):
+        words.append(f"A cache line goes to the other core and back in {median(exchanges):.0f} ns.")
     words += rounds_left_out(run["records"])
     absent = "; ".join(f"{name} ({why})" for name, why in run["absent"].items())
     words += [f"Left out: {absent}."] if absent else []
@@ -74,7 +76,7 @@ def conditions(run: Run) -> str:
 
 
 def rounds_left_out(records: list[dict[str, Any]]) -> list[str]:
-    """A sentence about the rounds for which the machine had not all its cores, if there were any."""
+    """A sentence about the rounds for which the machine had not all its cores together, if any."""
     left_out = unsteady = 0
     for r in records:  # older records do not know
         left_out += max(map(len, r.get("disturbed_samples", {}).values()), default=0)
@@ -82,7 +84,7 @@ def rounds_left_out(records: list[dict[str, Any]]) -> list[str]:
     if not left_out and not unsteady:
         return []
     return [
-        f"In {left_out} rounds, which are left out, the machine had not all its cores; in {unsteady}"
+        f"In {left_out} rounds, which are left out, the machine had not all its cores together; in {unsteady}"
         f" of {len(records)} cases that were too many, and all count (marked +)."
     ]
 
@@ -97,7 +99,7 @@ def explained(records: list[dict[str, Any]]) -> list[str]:
     shown = " ".join(map(marks, records))
     words = {
         "*": "* Other processes used more than a tenth of a core.",
-        "+": "+ The machine lacked a core in most rounds.",
+        "+": "+ The machine lacked a core, or its cores lay apart, in most rounds.",
     }
     return [text for mark, text in words.items() if mark in shown]
 

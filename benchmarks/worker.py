@@ -156,6 +156,7 @@ def run(plan: dict[str, Any]) -> dict[str, Any]:
         # The highest: a disturbed measurement reads too low, which would flatter every rate.
         "peak_gflops": max(p.gflops for p in peaks),
         "peaks": [p.as_json() for p in peaks],
+        "exchanges": cores.exchanges if cores else [],
         "absent": absent,
         "skipped": skipped,
         "seconds": time.perf_counter() - start,

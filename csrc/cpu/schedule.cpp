@@ -68,9 +68,9 @@ Split choose_split(const Dims& n, int gates, int64_t unit_blocks, int element_by
 
 int useful_threads(const Dims& n, int gates, int64_t unit_blocks, int element_bytes, Split s) {
   if (s.parts == 1 || n.B == 0 || forced.groups > 0) return s.threads();
-  // After the meeting the other cores' shares of the state are fetched from them line by line: measured, about four
-  // times the meeting itself again.
-  const double together = step_time(n, gates, unit_blocks, element_bytes, s, 5 * phase_cost());
+  // After the meeting the other cores' shares of the state are fetched from them line by line: measured, about three
+  // times the meeting itself again, where the cores share a cache and where they do not.
+  const double together = step_time(n, gates, unit_blocks, element_bytes, s, 4 * phase_cost());
   return together < step_time(n, gates, unit_blocks, element_bytes, {1, 1}, 0) ? s.threads() : 1;
 }
 

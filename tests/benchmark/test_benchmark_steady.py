@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from itertools import chain, repeat
+from pathlib import Path
 
 import pytest
 from benchmark_records import record, run_of
 
-from benchmarks import machine, questions, scaling, summary, timing, worker
+from benchmarks import machine, questions, scaling, steady, summary, timing, worker
 from benchmarks.grid import Case
-from benchmarks.steady import PATIENCE, Cores
+from benchmarks.steady import FAR, PATIENCE, Cores
 from fusedrnn import _C
 
 ROUNDS = timing.Effort(seconds=0.0, fewest=3, most=9, sample=0.0)
@@ -31,10 +32,12 @@ def counting() -> dict[str, timing.Call]:
     ("answers", "left_out"),
     [
         ((), []),
-        ((False,), [0]),  # before the first round
-        ((True, False), [0, 1]),  # after the first, which is before the second
-        ((True, True, False, False, True), [1, 2, 3]),
-        ((True, True, True, False), [2, 3]),
+        ((False,), []),  # before the first round; asked again, they are there
+        ((False, False), [0]),
+        ((True, False), [0]),  # after the first, and there again before the second
+        ((True, False, False), [0, 1]),
+        ((True, True, False, False, True, False), [1, 2, 3]),
+        ((True, True, True, False), [2]),
     ],
 )
 def test_a_round_counts_that_begins_and_ends_with_all_cores(
@@ -61,7 +64,7 @@ def test_a_machine_that_never_recovers_ends_and_everything_counts() -> None:
 
 
 def test_too_few_good_rounds_are_not_chosen_from_the_others() -> None:
-    answers = [True, True, *[False] * 20]
+    answers = [True, True, *[False] * 40]
     taken = timing.rounds(counting(), ROUNDS, all_there=saying(*answers))
     assert {len(s) for s in taken.samples.values()} == {PATIENCE * ROUNDS.fewest}
     assert not taken.steady
@@ -102,6 +105,57 @@ def test_the_cores_are_there_once_the_rate_is_near_the_highest(
     assert cores.highest == 120.0
     rates[:] = [100.0] * 100
     assert not cores.all_there()
+
+
+def test_cores_that_lie_apart_rest_before_they_are_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("benchmarks.steady.time.sleep", slept.append)
+    times = [100.0, FAR + 1, 100.0]
+    cores = Cores(lambda: 1.0, patience=0.0, exchange=lambda: times[len(cores.exchanges)])
+    taken = steady.watched(lambda: len(slept), cores.all_there)
+    assert next(taken) == (0, False)  # ends with cores that lie apart
+    times.append(FAR)
+    assert next(taken) == (1, True)
+    assert slept == [steady.REST]
+    assert cores.exchanges == times
+
+
+def test_cores_that_are_missing_do_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.steady.time.sleep", lambda _: pytest.fail("has rested"))
+    cores = Cores(lambda: 1.0, highest=2.0, patience=0.0, exchange=lambda: FAR + 1)
+    assert not cores.all_there()
+
+
+def test_a_line_goes_to_the_other_core_and_back() -> None:
+    (one,) = _C.line_exchange(2, 0.01)
+    assert one > 0
+    assert len(_C.line_exchange(3, 0.01)) == 2
+    for bad in ((1, 0.01), (2, 0.0), (2, 61.0)):
+        with pytest.raises(ValueError, match="line_exchange: expected"):
+            _C.line_exchange(*bad)
+
+
+@pytest.mark.parametrize(
+    ("lists", "together"),
+    [(["0", "0-3"], True), (["0", "0-1"], False), (["0,2-3", "0-1"], True), ([], False)],
+)
+def test_cores_that_share_a_cache(
+    lists: list[str], together: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for number, text in enumerate(lists):
+        (tmp_path / f"index{number}").mkdir()
+        (tmp_path / f"index{number}" / "shared_cpu_list").write_text(text + "\n")
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: {0, 2, 3}, raising=False)
+    monkeypatch.setattr(machine, "Path", lambda name: tmp_path if "cpu0" in name else None)
+    assert machine.one_cache() == together
+
+
+def test_the_report_says_how_far_the_cores_are() -> None:
+    near = run_of(record()) | {"exchanges": [500.0, 104.4, 99.0]}
+    assert "to the other core and back in 104 ns" in summary.conditions(near)
+    assert "other core" not in summary.conditions(run_of(record()) | {"exchanges": []})
 
 
 def test_the_rate_is_that_of_the_threads_asked_for() -> None:
@@ -157,7 +211,7 @@ def test_a_call_is_warmed_by_what_the_last_round_took(monkeypatch: pytest.Monkey
     warmed: list[int] = []
     call = {"a": lambda: warmed.append(1)}
     effort = timing.Effort(seconds=0.0, fewest=3, most=9)
-    timing.rounds(call, effort, all_there=saying(False))
+    timing.rounds(call, effort, all_there=saying(False, False))
     assert len(warmed) == 3  # rounds 0, 2 and 3; not 1, whose call was long before
 
 
@@ -189,8 +243,8 @@ def test_rounds_of_several_processes_are_repeated_too() -> None:
     runs = [Turns(), Turns()]
     answers = saying(True, True, False, True)
     rates, left_out = scaling.in_rounds(runs, 3, answers)  # type: ignore[arg-type]
-    assert rates == [[1.0, 1.0], [4.0, 4.0], [5.0, 5.0]]
-    assert left_out == "2"
+    assert rates == [[1.0, 1.0], [3.0, 3.0], [4.0, 4.0]]
+    assert left_out == "1"
     rates, left_out = scaling.in_rounds([Turns()], 3, lambda: False)  # type: ignore[list-item]
     assert len(rates) == 9
     assert left_out == "none, of 9"
