@@ -99,14 +99,14 @@ def one_cache() -> bool:
     if not hasattr(os, "sched_getaffinity"):
         return False
     usable = os.sched_getaffinity(0)
-    caches = Path(f"/sys/devices/system/cpu/cpu{min(usable)}/cache").glob("index*/shared_cpu_list")
-    return any(usable <= _numbers(each.read_text()) for each in caches)
+    lists = Path(f"/sys/devices/system/cpu/cpu{min(usable)}/cache").glob("index*/shared_cpu_list")
+    return any(usable <= _numbers(each.read_text()) for each in lists)
 
 
 def _numbers(text: str) -> set[int]:
     """Those of a list such as ``0-3,8``."""
     out: set[int] = set()
-    for each in text.strip().split(","):
+    for each in filter(None, text.strip().split(",")):
         first, _, last = each.partition("-")
         out |= set(range(int(first), int(last or first) + 1))
     return out
@@ -230,11 +230,11 @@ def cores(threads: int, isa: str = "") -> Cores | None:
         native = importlib.import_module("fusedrnn._C")
     except ImportError:
         return None
-    together = threads > 1 and one_cache()
+    together = 1 < threads <= usable_cores() and one_cache()
     return Cores(
         # Long enough for several turns of two threads that share a core.
         lambda: min(native.fma_peak(threads, 0.04, isa)["mean"]),
-        exchange=(lambda: max(native.line_exchange(threads, 0.01))) if together else None,
+        exchange=(lambda: native.line_exchange(0.01)) if together else None,
     )
 
 

@@ -7,8 +7,8 @@ gradients over gloo. In the column "rows a process" two processes make a batch o
 (what one scales up for); in "rows in all" they share the batch of one. All runs live side by side and
 train in short turns, so that a machine whose speed changes by the minute is the same for all of them;
 who has no turn sleeps. Shown are the medians of the turns, and of the ratios within the rounds, with
-their quartiles. Rounds for which the machine lacked a core (:mod:`benchmarks.steady`) are repeated; how
-many is said.
+their quartiles. Rounds for which the machine lacked a core, or its cores lay apart
+(:mod:`benchmarks.steady`), are repeated; how many is said.
 """
 
 from __future__ import annotations

@@ -20,10 +20,15 @@ from typing import TypeVar
 ENOUGH = 0.9
 #: So many times the rounds that are wanted are tried at most.
 PATIENCE = 3
-#: Nanoseconds. Cores that share a cache exchange a line, there and back, in 50 to 150, others in 300 to 700.
+#: Nanoseconds in which cores that share a cache exchange a line, there and back; 50 to 150 were seen, and
+#: 300 to 700 of cores that do not.
 FAR = 250.0
+#: So much more than this stands for a thread that had no core.
+LOST = 10_000.0
 #: Seconds of idleness after which such a host brings its cores together, and spreads them anew.
 REST = 3.5
+#: So many rests in a row are tried in vain at most.
+MOST_RESTS = 3
 
 Taken = TypeVar("Taken")
 
@@ -32,8 +37,7 @@ Taken = TypeVar("Taken")
 class Cores:
     """Asks for the rate of the slowest core, in any unit, and remembers the highest answer.
 
-    And, where it is given, for the nanoseconds of an exchange between the two that are farthest from
-    each other.
+    And, where it is given, for the nanoseconds of an exchange between two cores.
     """
 
     rate: Callable[[], float]
@@ -42,20 +46,29 @@ class Cores:
     patience: float = 0.5
     exchange: Callable[[], float] | None = None
     exchanges: list[float] = field(default_factory=list)
+    _apart: bool = False
+    _rests: int = 0
 
     def all_there(self) -> bool:
-        """Whether all cores are there and lie together. Where they do not lie together, they rest
-        before the answer: the next one may be another."""
+        """Whether all cores are there and lie together. Who asks again after cores that lay apart lets
+        them rest first."""
+        if self._apart and self._rests < MOST_RESTS:
+            self._rests += 1
+            time.sleep(REST)
         return self._at_full_rate() and self._together()
 
     def _together(self) -> bool:
         if self.exchange is None:
             return True
-        self.exchanges.append(self.exchange())
-        if self.exchanges[-1] <= FAR:
-            return True
-        time.sleep(REST)
-        return False
+        now = self.exchange()
+        if now > LOST:
+            return False
+        self.exchanges.append(now)
+        # What rests do not change, and was never better, is how this machine is.
+        self._apart = now > FAR and (now > 2 * min(self.exchanges) or self._rests < MOST_RESTS)
+        if not self._apart:
+            self._rests = 0 if now <= FAR else self._rests
+        return not self._apart
 
     def _at_full_rate(self) -> bool:
         """Whether the rate is near the highest one by the end of ``patience``, or earlier.

@@ -12,6 +12,7 @@ from benchmarks import goals, plots
 from benchmarks.contenders import fused, torch_nn
 from benchmarks.grid import GATES, KINDS
 from benchmarks.report import Report, Table, duration, percent, significant, size, times
+from benchmarks.steady import FAR
 from benchmarks.timing import geometric_mean, ratio, spread
 
 OURS, TORCH = fused.NAME, torch_nn.NAME
@@ -66,7 +67,11 @@ def conditions(run: Run) -> str:
         f"Other processes took {run['others_cores']:.2f} cores; {run['seconds']:.0f} s.",
     ]
     if exchanges := run.get("exchanges"):
-        words.append(f"A cache line goes to the other core and back in {median(exchanges):.0f} ns.")
+        near = [each for each in exchanges if each <= FAR]
+        words.append(
+            f"A cache line goes to another core and back in {median(near or exchanges):.0f} ns;"
+            f" {len(exchanges) - len(near)} of {len(exchanges)} times the cores lay farther apart."
+        )
     words += rounds_left_out(run["records"])
     absent = "; ".join(f"{name} ({why})" for name, why in run["absent"].items())
     words += [f"Left out: {absent}."] if absent else []

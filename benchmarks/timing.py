@@ -98,6 +98,9 @@ def _nothing() -> None:
     pass
 
 
+_LONG_AGO = 1.0  # seconds after which caches, pools and the host's memory are not what they were
+
+
 def interleave(
     calls: Mapping[str, Call], effort: Effort, before: Mapping[str, Call] | None = None
 ) -> dict[str, list[float]]:
@@ -114,23 +117,31 @@ def rounds(
     before: Mapping[str, Call] | None = None,
     all_there: Callable[[], bool] = lambda: True,
 ) -> Rounds:
-    """As :func:`interleave`. ``all_there`` says whether the machine has all its cores just now."""
+    """As :func:`interleave`. ``all_there`` says whether the machine has all its cores, together, just
+    now."""
     names, before = list(calls), before or {}
     repeats = {name: repeats_for(calls[name], effort.sample) for name in names}
     taken: list[tuple[dict[str, float], bool]] = []  # rounds, and whether they count
-    start = time.perf_counter()
+    spent = 0.0  # without the seconds in which the cores rested
+    ended = time.perf_counter()
 
     def one_round() -> dict[str, float]:
+        nonlocal spent, ended
+        begin = time.perf_counter()
+        cold = begin - ended > _LONG_AGO
+        spent += min(begin - ended, _LONG_AGO)
         first = len(taken) % len(names)
         last = taken[-1][0] if taken else dict.fromkeys(names, 0.0)
         samples = {}
         for name in names[first:] + names[:first]:
             before.get(name, _nothing)()
             settle()
-            # Wakes the pool and brings the caches back; nothing to a long call.
-            if last[name] < 0.1:
+            # Wakes the pool and brings the caches back; nothing to a long call, but after a rest.
+            if last[name] < 0.1 or cold:
                 calls[name]()
             samples[name] = seconds_of(calls[name], repeats[name])
+        ended = time.perf_counter()
+        spent += ended - begin
         return samples
 
     def cores_there() -> bool:
@@ -141,7 +152,7 @@ def rounds(
     for samples, well in watched(one_round, cores_there):
         taken.append((samples, well))
         good += well
-        if effort.over(good, len(taken) - good, time.perf_counter() - start):
+        if effort.over(good, len(taken) - good, spent):
             break
     steady = good >= min(effort.fewest, effort.most)
     counting = [samples for samples, well in taken if well or not steady]

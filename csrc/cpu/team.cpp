@@ -277,7 +277,7 @@ std::atomic<unsigned> asked{0};
 std::atomic<bool> wanted{false};
 constexpr int kRow = 8, kMostPhases = 6 * kRow;
 constexpr unsigned kAskEvery = 512, kHopes = 16;  // of so many questions the first few are answered with hope
-constexpr int kHopefulNs = 60;                    // what choose_split reckons with
+constexpr int kHopefulNs = 75;                    // what choose_split reckons with
 
 // Empty phases before the work, in the calls that measure: the quickest row of them. A phase by itself would not do: a
 // member that is ahead by one makes it look free.
@@ -287,20 +287,27 @@ struct Measured {
   static void run(void* self, Member& m) {
     const Measured& w = *static_cast<Measured*>(self);
     int64_t begin = 0, least = INT64_MAX;
-    int rows = 0, in_row = 0;  // of the leader with others
+    int largest = 1, rows = 0, in_row = 0;  // the leader's: rows of phases with all that have come in
     for (int i = 0; i < kMostPhases; i++) {
-      if (in_row == 0) begin = now();
+      if (m.rank() == 0 && in_row == 0) begin = now();
       if (!m.enter()) continue;
-      const bool more = m.size() > 1;
+      const int size = m.size();
       m.leave();
-      in_row = more ? in_row + 1 : 0;
+      if (m.rank() != 0) continue;
+      if (size > largest) {
+        largest = size;
+        least = INT64_MAX;
+        rows = in_row = 0;
+        continue;
+      }
+      in_row = size > 1 && size == largest ? in_row + 1 : 0;
       if (in_row < kRow) continue;
       least = std::min(least, (now() - begin) / kRow);
       rows++;
       in_row = 0;
     }
     // The first row may have waited for the others to come in.
-    if (m.rank() == 0 && rows > 1) assume_phase_cost(int(std::min<int64_t>(least, 100'000)));
+    if (rows > 1) assume_phase_cost(int(std::min<int64_t>(least, 100'000)));
     w.work(w.ctx, m);
   }
 };

@@ -62,9 +62,8 @@ PYBIND11_MODULE(_C, m) {
   m.def("cells", &cell_list, "The cells, in index order: name, gates, saved slots, cell state.");
   m.def("fma_peak", &fma_peak, py::arg("threads"), py::arg("seconds"), py::arg("isa") = "",
         "The machine's measured float32 peak: 1e9 FLOP/s of each thread, median and fastest slice, and mean.");
-  m.def("line_exchange", &fusedrnn::line_exchange, py::arg("threads"), py::arg("seconds"),
-        py::call_guard<py::gil_scoped_release>(),
-        "Nanoseconds in which a cache line goes from the first thread to each of the others and back.");
+  m.def("line_exchange", &fusedrnn::line_exchange, py::arg("seconds"), py::call_guard<py::gil_scoped_release>(),
+        "Nanoseconds in which a cache line goes from one thread to another and back.");
   fusedrnn::text::bind_encoder(m);
   fusedrnn::bind_cuda_plan(m);
   m.attr("cuda_build") = FUSEDRNN_CUDA_BUILD;

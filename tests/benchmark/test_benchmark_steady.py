@@ -107,39 +107,117 @@ def test_the_cores_are_there_once_the_rate_is_near_the_highest(
     assert not cores.all_there()
 
 
-def test_cores_that_lie_apart_rest_before_they_are_asked_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr("benchmarks.steady.time.sleep", slept.append)
-    times = [100.0, FAR + 1, 100.0]
-    cores = Cores(lambda: 1.0, patience=0.0, exchange=lambda: times[len(cores.exchanges)])
+def exchanging(*times: float) -> tuple[Cores, list[float]]:
+    """Cores whose exchanges take so long, and the list to add more to."""
+    left = list(times)
+    return Cores(lambda: 1.0, patience=0.0, exchange=lambda: left.pop(0)), left
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    rests: list[float] = []
+    monkeypatch.setattr("benchmarks.steady.time.sleep", rests.append)
+    return rests
+
+
+def test_cores_that_lie_apart_rest_before_they_are_asked_again(slept: list[float]) -> None:
+    cores, left = exchanging(100.0, FAR + 1)
     taken = steady.watched(lambda: len(slept), cores.all_there)
     assert next(taken) == (0, False)  # ends with cores that lie apart
-    times.append(FAR)
+    assert slept == []
+    left += [FAR, FAR]
     assert next(taken) == (1, True)
     assert slept == [steady.REST]
-    assert cores.exchanges == times
+    assert cores.exchanges == [100.0, FAR + 1, FAR, FAR]
 
 
-def test_cores_that_are_missing_do_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.steady.time.sleep", lambda _: pytest.fail("has rested"))
+def test_rests_in_vain_have_an_end(slept: list[float]) -> None:
+    cores, _ = exchanging(100.0, *[500.0] * 10, 100.0, 500.0, 500.0)
+    assert [cores.all_there() for _ in range(11)] == [True, *[False] * 10]
+    assert len(slept) == steady.MOST_RESTS
+    assert cores.all_there()
+    assert [cores.all_there() for _ in range(2)] == [False, False]
+    assert len(slept) == steady.MOST_RESTS + 1  # they came together in between
+
+
+def test_what_was_never_better_is_how_the_machine_is(slept: list[float]) -> None:
+    cores, _ = exchanging(*[400.0] * 10, 100.0, 400.0)
+    answers = [cores.all_there() for _ in range(10)]
+    assert answers == [False] * steady.MOST_RESTS + [True] * (10 - steady.MOST_RESTS)
+    assert len(slept) == steady.MOST_RESTS
+    assert cores.all_there()
+    assert not cores.all_there()  # now it is known to be better
+
+
+def test_cores_that_are_missing_do_not_rest(slept: list[float]) -> None:
     cores = Cores(lambda: 1.0, highest=2.0, patience=0.0, exchange=lambda: FAR + 1)
-    assert not cores.all_there()
+    assert [cores.all_there() for _ in range(2)] == [False, False]
+    cores, _ = exchanging(float("inf"), 2 * steady.LOST, 100.0)
+    assert [cores.all_there() for _ in range(3)] == [False, False, True]
+    assert cores.exchanges == [100.0]
+    assert slept == []
 
 
-def test_a_line_goes_to_the_other_core_and_back() -> None:
-    (one,) = _C.line_exchange(2, 0.01)
-    assert one > 0
-    assert len(_C.line_exchange(3, 0.01)) == 2
-    for bad in ((1, 0.01), (2, 0.0), (2, 61.0)):
+def test_rests_are_not_time_spent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who was called before a rest is called once more, untimed, after it."""
+    now = [0.0]
+    monkeypatch.setattr("benchmarks.timing.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing, "settle", lambda: None)
+    monkeypatch.setattr(timing, "repeats_for", lambda call, sample: 1)
+    calls: list[float] = []
+
+    def call() -> None:
+        calls.append(now[0])
+        now[0] += 0.2  # too long to be warmed
+
+    def answer() -> bool:
+        now[0] += 5.0 if len(calls) == 4 else 0.1
+        return True
+
+    effort = timing.Effort(seconds=4.0, fewest=5, most=99)
+    taken = timing.rounds({"a": call}, effort, all_there=answer)
+    # The first is warmed since nobody knows how long it takes, the fourth since all rested before it.
+    assert len(calls) == len(taken.samples["a"]) + 2
+    assert 9 <= len(taken.samples["a"]) <= 12  # rounds of 0.3 s in 4 s, of which the rest is one
+
+
+def test_a_line_goes_to_another_core_and_back() -> None:
+    assert _C.line_exchange(0.01) > 0
+    for bad in (0.0, 61.0, float("nan")):
         with pytest.raises(ValueError, match="line_exchange: expected"):
-            _C.line_exchange(*bad)
+            _C.line_exchange(bad)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no way to tie threads to a core")
+def test_threads_that_share_a_core_exchange_nothing() -> None:
+    usable = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(usable)})
+        assert _C.line_exchange(0.01) > steady.LOST
+        assert machine.cores(2).exchange is None  # type: ignore[union-attr]
+    finally:
+        os.sched_setaffinity(0, usable)
+
+
+@pytest.mark.parametrize(("threads", "together"), [(1, True), (2, False)])
+def test_only_cores_that_share_a_cache_are_asked(
+    threads: int, together: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "one_cache", lambda: together)
+    cores = machine.cores(threads)
+    assert cores is not None
+    assert cores.exchange is None
 
 
 @pytest.mark.parametrize(
     ("lists", "together"),
-    [(["0", "0-3"], True), (["0", "0-1"], False), (["0,2-3", "0-1"], True), ([], False)],
+    [
+        (["0", "0-3"], True),
+        (["0", "0-1"], False),
+        (["0,2-3", "0-1"], True),
+        ([], False),
+        ([""], False),
+    ],
 )
 def test_cores_that_share_a_cache(
     lists: list[str], together: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -150,12 +228,17 @@ def test_cores_that_share_a_cache(
     monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: {0, 2, 3}, raising=False)
     monkeypatch.setattr(machine, "Path", lambda name: tmp_path if "cpu0" in name else None)
     assert machine.one_cache() == together
+    monkeypatch.delattr(machine.os, "sched_getaffinity")
+    assert not machine.one_cache()
 
 
 def test_the_report_says_how_far_the_cores_are() -> None:
-    near = run_of(record()) | {"exchanges": [500.0, 104.4, 99.0]}
-    assert "to the other core and back in 104 ns" in summary.conditions(near)
-    assert "other core" not in summary.conditions(run_of(record()) | {"exchanges": []})
+    some = run_of(record()) | {"exchanges": [500.0, 104.4, 99.0, 110.0, 500.0, 500.0]}
+    words = summary.conditions(some)
+    assert "to another core and back in 104 ns; 3 of 6 times the cores lay farther apart" in words
+    far = run_of(record()) | {"exchanges": [500.0]}
+    assert "back in 500 ns; 1 of 1 times" in summary.conditions(far)
+    assert "another core" not in summary.conditions(run_of(record()) | {"exchanges": []})
 
 
 def test_the_rate_is_that_of_the_threads_asked_for() -> None:

@@ -26,6 +26,7 @@ int main(int count, char** arguments) {
   team_stays_alone();
   system_says_how_idle_it_is();
   team_hopes_again();
+  team_measures_what_meeting_costs();
   test_generate();
   test_cross_entropy();
   test_layers();

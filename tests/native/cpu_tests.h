@@ -14,6 +14,7 @@ void leader_waits_for_pieces();
 void team_stays_alone();
 void system_says_how_idle_it_is();
 void team_hopes_again();
+void team_measures_what_meeting_costs();
 // The functions of csrc/cells/math.h as each instruction set compiles them. Only for a machine that has
 // it.
 void test_math_baseline();
