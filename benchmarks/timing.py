@@ -24,6 +24,7 @@ from pathlib import Path
 from benchmarks.steady import PATIENCE, watched
 
 Call = Callable[[], object]
+_LONG_AGO = 1.0  # seconds after which caches, pools and the host's memory are not what they were
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,6 @@ def repeats_for(call: Call, sample: float) -> int:
 
 def _nothing() -> None:
     pass
-
-
-_LONG_AGO = 1.0  # seconds after which caches, pools and the host's memory are not what they were
 
 
 def interleave(

@@ -11,6 +11,7 @@ from benchmark_records import plan, record, run_of
 
 from benchmarks import contenders, grid, machine, peers, summary, worker
 from benchmarks.contenders import fused, torch_nn
+from benchmarks.steady import Cores
 
 
 def test_what_there_was_no_time_for_is_named(tmp_path: Path) -> None:
@@ -38,6 +39,15 @@ def test_rates_are_fractions_of_the_highest_peak(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(machine, "fma_peak", lambda *_: machine.Peak(next(rates), "a test"))
     found = worker.run(plan(shapes=["1,1,1,1", "2,1,1,1"]))
     assert (found["peak_gflops"], len(found["peaks"])) == (100.0, 2)
+
+
+def test_a_run_tells_how_far_the_cores_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = Cores(lambda: 1.0, patience=0.0, exchange=lambda: 100.0)
+    monkeypatch.setattr(machine, "cores", lambda *_: cores)
+    found = worker.run(plan(shapes=["1,1,1,1"]))
+    assert set(found["exchanges"]) == {100.0}
+    monkeypatch.setattr(machine, "cores", lambda *_: None)
+    assert worker.run(plan(shapes=["1,1,1,1"]))["exchanges"] == []
 
 
 def test_one_command_leaves_a_folder_of_results(

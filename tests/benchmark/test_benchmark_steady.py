@@ -199,14 +199,19 @@ def test_threads_that_share_a_core_exchange_nothing() -> None:
         os.sched_setaffinity(0, usable)
 
 
-@pytest.mark.parametrize(("threads", "together"), [(1, True), (2, False)])
+@pytest.mark.parametrize(
+    ("threads", "usable", "one_cache", "asked"),
+    [(2, 2, True, True), (2, 3, True, True), (1, 2, True, False), (3, 2, True, False), (2, 2, False, False)],
+)  # fmt: skip
 def test_only_cores_that_share_a_cache_are_asked(
-    threads: int, together: bool, monkeypatch: pytest.MonkeyPatch
+    threads: int, usable: int, one_cache: bool, asked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "one_cache", lambda: together)
+    monkeypatch.setattr(machine, "usable_cores", lambda: usable)
+    monkeypatch.setattr(machine, "one_cache", lambda: one_cache)
     cores = machine.cores(threads)
     assert cores is not None
-    assert cores.exchange is None
+    assert (cores.exchange is not None) == asked
+    assert cores.exchange is None or cores.exchange() > 0
 
 
 @pytest.mark.parametrize(
