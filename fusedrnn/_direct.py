@@ -28,7 +28,7 @@ def _set_up() -> bool:
     exchange = getattr(Tensor, "__dlpack_c_exchange_api__", None)
     return exchange is not None and _C.torch_setup(
         exchange, Tensor, nn.Parameter, _WATCHERS,
-        torch.empty, torch.empty_like, torch.float32, torch.float64, torch.device("cpu"),
+        torch.empty, torch.float32, torch.float64, torch.device("cpu"),
     )  # fmt: skip
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -86,6 +90,61 @@ def test_results_are_tensors_of_their_own(cell):
     own = [t.untyped_storage().data_ptr() for result in results for t in result]
     own += [t.untyped_storage().data_ptr() for t in flat((args[1], args[2]))]
     assert len(set(own)) == len(own)
+
+
+@cells
+def test_results_are_used_as_any_tensor(cell):
+    """Autograd, numpy, pickles, DLPack, other processes and inference mode take them, though their
+    memory is not torch's own; that shows where it should grow."""
+    layer, x, state = case(cell, layers=2)
+    want = by_the_op(cell, layer, x, state)
+    results = flat(taken(cell, layer, x, state))
+    del layer, state
+    for t, w in zip(results, want, strict=True):
+        assert t.is_leaf
+        assert t.is_contiguous()
+        assert t.stride() == w.stride()
+        assert t.untyped_storage().nbytes() == w.untyped_storage().nbytes()
+        assert t.data_ptr() % 64 == 0
+        assert torch.equal(torch.from_numpy(t.numpy()), w)
+        assert torch.equal(torch.from_dlpack(t), w)
+        assert torch.equal(pickle.loads(pickle.dumps(t)), w)
+        with pytest.raises(RuntimeError, match="not resizable"):
+            t.detach().resize_(1000, 1000)
+        assert torch.equal(t.share_memory_(), w)
+        t.requires_grad_().square().sum().backward()
+        assert torch.equal(t.grad, 2 * w)
+    with torch.inference_mode():
+        results = flat(taken(cell, *case(cell, layers=2)))
+    assert all(t.is_inference() for t in results)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's count of pages")
+def test_the_memory_of_results_is_given_back():
+    """By the thread that made them, and by another."""
+    layer, x, h = fusedrnn.RNN(1, 150), torch.randn(32, 1), torch.randn(1, 32, 150)
+    each = 2 * h.nbytes
+
+    def resident():
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def make_and_drop(drop):
+        for _ in range(500):
+            results = [taken("elman_tanh", layer, x, h)]
+            assert results[0] is not None
+            drop(results.clear)
+
+    def elsewhere(call):
+        thread = threading.Thread(target=call)
+        thread.start()
+        thread.join()
+
+    for drop in (lambda call: call(), elsewhere):
+        make_and_drop(drop)
+        before = resident()
+        make_and_drop(drop)
+        assert resident() - before < 500 * each / 4
 
 
 @cells

@@ -171,7 +171,7 @@ struct Results {
   bool add_tensor(bool wanted, int bits, std::initializer_list<int64_t> sizes, void*& data) {
     TensorView made;
     if (!wanted) return add(Py_NewRef(Py_None));
-    if (!add(new_tensor(nullptr, made, bits, sizes, made))) return false;
+    if (!add(new_tensor(bits, sizes, made))) return false;
     data = made.data();
     return true;
   }

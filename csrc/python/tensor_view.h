@@ -19,11 +19,19 @@ struct DlTensor {
   int64_t *shape, *strides;  // strides in elements, or null for a dense tensor
   uint64_t byte_offset;
 };
+struct DlManaged {
+  uint32_t major, minor;
+  void* context;
+  void (*drop)(DlManaged* self);
+  uint64_t flags;
+  DlTensor tensor;
+};
 struct DlExchange {
   uint32_t major, minor;
   void* previous;
-  void *allocate, *from_object, *to_object;
-  int (*view)(void* object, DlTensor* out);  // 0, or not 0 with a Python error set. Nothing is owned by `out`
+  void *allocate, *from_object;
+  int (*to_object)(DlManaged* tensor, void** object);  // 0 and a new reference, which drops the tensor when it goes
+  int (*view)(void* object, DlTensor* out);            // 0, or not 0 with a Python error set. Nothing is owned by `out`
   void* current_stream;
 };
 constexpr int32_t kDlCpu = 1;
@@ -40,6 +48,8 @@ class TensorView {
     }
     return t_.device_type == kDlCpu && t_.lanes == 1 && t_.data && dense();
   }
+  // Of a tensor of one's own making.
+  void show(const DlTensor& t) { t_ = t; }
   bool is(uint8_t code, int bits) const { return t_.code == code && t_.bits == bits; }
   bool shaped(std::initializer_list<int64_t> sizes) const {
     if (t_.ndim != static_cast<int32_t>(sizes.size())) return false;

@@ -1,5 +1,8 @@
 #include "torch_objects.h"
 
+#include <algorithm>
+#include <cstdlib>
+
 namespace fusedrnn::python {
 namespace {
 
@@ -8,8 +11,8 @@ struct Torch {
   const DlExchange* exchange = nullptr;
   PyObject *tensor = nullptr, *parameter = nullptr;
   PyObject* watchers = nullptr;  // a tuple of functions, each of which says whether someone watches
-  PyObject *empty = nullptr, *empty_like = nullptr, *float32 = nullptr, *float64 = nullptr, *cpu = nullptr,
-           *keywords = nullptr, *is_neg = nullptr;
+  PyObject *empty = nullptr, *float32 = nullptr, *float64 = nullptr, *cpu = nullptr, *keywords = nullptr,
+           *is_neg = nullptr;
 };
 Torch torch_;
 
@@ -18,16 +21,15 @@ constexpr int kMostDims = 4;
 PyObject* torch_setup(PyObject*, PyObject* args) {
   PyObject* capsule;
   Torch t;
-  if (!PyArg_ParseTuple(args, "OOOO!OOOOO", &capsule, &t.tensor, &t.parameter, &PyTuple_Type, &t.watchers, &t.empty,
-                        &t.empty_like, &t.float32, &t.float64, &t.cpu))
+  if (!PyArg_ParseTuple(args, "OOOO!OOOO", &capsule, &t.tensor, &t.parameter, &PyTuple_Type, &t.watchers, &t.empty,
+                        &t.float32, &t.float64, &t.cpu))
     return nullptr;
   t.exchange = static_cast<const DlExchange*>(PyCapsule_GetPointer(capsule, "dlpack_exchange_api"));
   if (!t.exchange) return nullptr;
-  if (t.exchange->major != 1 || !t.exchange->view) Py_RETURN_FALSE;
+  if (t.exchange->major != 1 || !t.exchange->view || !t.exchange->to_object) Py_RETURN_FALSE;
   if (!(t.keywords = Py_BuildValue("(ss)", "dtype", "device"))) return nullptr;
   if (!(t.is_neg = PyUnicode_InternFromString("is_neg"))) return nullptr;
-  for (PyObject* held :
-       {capsule, t.tensor, t.parameter, t.watchers, t.empty, t.empty_like, t.float32, t.float64, t.cpu})
+  for (PyObject* held : {capsule, t.tensor, t.parameter, t.watchers, t.empty, t.float32, t.float64, t.cpu})
     Py_INCREF(held);
   torch_ = t;  // for as long as the process lives
   Py_RETURN_TRUE;
@@ -45,7 +47,7 @@ bool negative(PyObject* object) {
 
 PyMethodDef methods[] = {
     {"torch_setup", torch_setup, METH_VARARGS,
-     "torch_setup(exchange, Tensor, Parameter, watchers, empty, empty_like, float32, float64, cpu) -> whether "
+     "torch_setup(exchange, Tensor, Parameter, watchers, empty, float32, float64, cpu) -> whether "
      "stream_step and the direct calls can work."},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -74,14 +76,8 @@ bool view_floats(PyObject* object, int bits, TensorView& out) {
   return view(object, out) && out.is(kDlFloat, bits) && !negative(object);
 }
 
-PyObject* new_tensor(PyObject* like, const TensorView& like_view, int bits, std::initializer_list<int64_t> sizes,
-                     TensorView& out) {
+PyObject* new_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out) {
   auto right = [&](PyObject* t) { return view(t, out) && out.is(kDlFloat, bits) && out.shaped(sizes); };
-  if (like && like_view.is(kDlFloat, bits) && like_view.shaped(sizes)) {
-    PyObject* made = PyObject_CallOneArg(torch_.empty_like, like);
-    if (!made || right(made)) return made;
-    Py_DECREF(made);
-  }
   PyObject* arguments[kMostDims + 3] = {};
   PyObject** next = arguments + 1;
   for (int64_t n : sizes) *next++ = PyLong_FromLongLong(n);
@@ -99,6 +95,39 @@ PyObject* new_tensor(PyObject* like, const TensorView& like_view, int bits, std:
     Py_CLEAR(made);
   }
   return made;
+}
+
+PyObject* new_small_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out) {
+  // Head and elements in one block, the elements from a line of the cache on. Aligned by hand: the C library looks for
+  // blocks of an alignment the long way.
+  struct Head {
+    DlManaged managed;
+    int64_t shape[kMostDims], strides[kMostDims];
+  };
+  int64_t count = 1;
+  for (int64_t n : sizes) count *= n;
+  const std::size_t bytes = static_cast<std::size_t>(count) * static_cast<std::size_t>(bits / 8);
+  constexpr std::size_t kLine = 64;
+  auto* const head = static_cast<Head*>(std::malloc(sizeof(Head) + kLine - 1 + bytes));
+  if (!head) return PyErr_NoMemory();
+  const int dims = static_cast<int>(sizes.size());
+  std::copy(sizes.begin(), sizes.end(), head->shape);
+  for (int64_t i = dims - 1, step = 1; i >= 0; step *= head->shape[i--]) head->strides[i] = step;
+  DlTensor t{};
+  t.data = reinterpret_cast<void*>((reinterpret_cast<std::uintptr_t>(head + 1) + kLine - 1) / kLine * kLine);
+  t.device_type = kDlCpu;
+  t.ndim = dims;
+  t.code = kDlFloat;
+  t.bits = static_cast<uint8_t>(bits);
+  t.lanes = 1;
+  t.shape = head->shape;
+  t.strides = head->strides;
+  // Without a lock of Python's: torch drops memory on any thread.
+  head->managed = {torch_.exchange->major, torch_.exchange->minor, nullptr, [](DlManaged* m) { std::free(m); }, 0, t};
+  void* made = nullptr;
+  if (torch_.exchange->to_object(&head->managed, &made) != 0) return nullptr;
+  out.show(t);
+  return static_cast<PyObject*>(made);
 }
 
 PyObject* new_nothing() {

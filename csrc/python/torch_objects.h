@@ -30,10 +30,13 @@ bool view(PyObject* object, TensorView& out);
 // Of floats of so many bits, that can be read as it stands.
 bool view_floats(PyObject* object, int bits, TensorView& out);
 
-// A new tensor of floats of these sizes: shaped like `like` if there is one, which is fastest; else as torch's defaults
-// have it, and if they are others, with dtype and device said. Null with a Python error.
-PyObject* new_tensor(PyObject* like, const TensorView& like_view, int bits, std::initializer_list<int64_t> sizes,
-                     TensorView& out);
+// A new tensor of floats of these sizes, as torch's defaults have it, and if they are others, with dtype and device
+// said. Null with a Python error.
+PyObject* new_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out);
+
+// The same in half the time, for arrays of a few kilobytes: the memory is ours, not torch's, which a caller can tell
+// from nothing but its refusal to resize it.
+PyObject* new_small_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out);
 
 // A new tensor of shape [0], which stands for nothing.
 PyObject* new_nothing();
