@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "team.h"
+#include "meeting.h"
 
 namespace fusedrnn::cpu {
 

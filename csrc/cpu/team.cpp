@@ -4,10 +4,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 
 #include "alone.h"
 #include "idle.h"
+#include "meeting.h"
+#include "now.h"
 #include "spared.h"
 #include "thread_clock.h"
 
@@ -27,11 +28,6 @@ void pause() {
 #elif defined(__aarch64__)
   asm volatile("yield");
 #endif
-}
-
-int64_t now() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
 }
 
 // Waits until ready() holds. Whether it came to yielding; yields() is called just before.
@@ -269,49 +265,6 @@ struct TeamState {
   }
 };
 
-// What a phase costs in this process: measured now and then, since it depends on where the cores lie, by calls that
-// have just asked and heard the hopeful figure. Otherwise one high figure would keep everybody alone for good: who is
-// alone measures nothing.
-std::atomic<int> measured_ns{0};
-std::atomic<unsigned> asked{0};
-std::atomic<bool> wanted{false};
-constexpr int kRow = 8, kMostPhases = 6 * kRow;
-constexpr unsigned kAskEvery = 512, kHopes = 16;  // of so many questions the first few are answered with hope
-constexpr int kHopefulNs = 75;                    // what choose_split reckons with
-
-// Empty phases before the work, in the calls that measure: the quickest row of them. A phase by itself would not do: a
-// member that is ahead by one makes it look free.
-struct Measured {
-  void (*work)(void*, Member&);
-  void* ctx;
-  static void run(void* self, Member& m) {
-    const Measured& w = *static_cast<Measured*>(self);
-    int64_t begin = 0, least = INT64_MAX;
-    int largest = 1, rows = 0, in_row = 0;  // the leader's: rows of phases with all that have come in
-    for (int i = 0; i < kMostPhases; i++) {
-      if (m.rank() == 0 && in_row == 0) begin = now();
-      if (!m.enter()) continue;
-      const int size = m.size();
-      m.leave();
-      if (m.rank() != 0) continue;
-      if (size > largest) {
-        largest = size;
-        least = INT64_MAX;
-        rows = in_row = 0;
-        continue;
-      }
-      in_row = size > 1 && size == largest ? in_row + 1 : 0;
-      if (in_row < kRow) continue;
-      least = std::min(least, (now() - begin) / kRow);
-      rows++;
-      in_row = 0;
-    }
-    // The first row may have waited for the others to come in.
-    if (rows > 1) assume_phase_cost(int(std::min<int64_t>(least, 100'000)));
-    w.work(w.ctx, m);
-  }
-};
-
 bool Member::enter() { return !team_ || team_->enter(*this); }
 void Member::leave() {
   if (team_) team_->leave(*this);
@@ -323,15 +276,6 @@ void Member::share_out(int64_t count, void (*body)(void*, int, int64_t), void* c
 
 void limit_time_alone(int lengths) { alone.limit(lengths); }
 
-void assume_phase_cost(int ns) { measured_ns.store(ns, std::memory_order_relaxed); }
-
-double phase_cost() {
-  const bool hope = asked.fetch_add(1, std::memory_order_relaxed) % kAskEvery < kHopes;
-  if (hope) wanted.store(true, std::memory_order_relaxed);
-  const int ns = measured_ns.load(std::memory_order_relaxed);
-  return hope || ns == 0 ? kHopefulNs : ns;
-}
-
 void run_team(const Threads& threads, int limit, void (*work)(void*, Member&), void* ctx) {
   limit = std::min({limit, threads.count, kMaxTeam});
   if (limit <= 1 || (alone.on() && alone.at(now(), limit - 1))) {
@@ -339,9 +283,9 @@ void run_team(const Threads& threads, int limit, void (*work)(void*, Member&), v
     work(ctx, only);
     return;
   }
-  Measured measured = {work, ctx};
-  const bool measure = wanted.load(std::memory_order_relaxed) && wanted.exchange(false, std::memory_order_relaxed);
-  TeamState team(limit, measure ? Measured::run : work, measure ? static_cast<void*>(&measured) : ctx);
+  MeetFirst measuring = {work, ctx};
+  const bool measures = meeting_cost_wanted();
+  TeamState team(limit, measures ? MeetFirst::run : work, measures ? static_cast<void*>(&measuring) : ctx);
   threads.run(limit, TeamState::body, &team);
   // The other bodies may have kept the call waiting after the work was done.
   if (team.ended_at == 0) return;

@@ -54,12 +54,6 @@ class Member {
 // Runs work(ctx, member) on up to `limit` of the threads.
 void run_team(const Threads& threads, int limit, void (*work)(void* ctx, Member&), void* ctx);
 
-// What it costs to end a phase together, in nanoseconds: measured in this process; a hopeful guess before that, and now
-// and then again, so that somebody measures anew.
-double phase_cost();
-// What phase_cost has measured. For tests, too.
-void assume_phase_cost(int ns);
-
 // How long a leader that waited stays alone at most, in lengths of its wait, in place of Alone::kMost. For tests.
 void limit_time_alone(int lengths);
 
