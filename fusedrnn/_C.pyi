@@ -66,7 +66,6 @@ def torch_setup(
     parameter: type,
     watchers: tuple[Callable[[], object], ...],
     empty: Any,
-    empty_like: Any,
     float32: Any,
     float64: Any,
     cpu: Any,

@@ -8,6 +8,7 @@ kernels. :mod:`fusedrnn.functional` has the same as functions, :mod:`fusedrnn.te
 
 import torch as _torch  # noqa: F401  its libraries must be in the process before ours
 
+from fusedrnn import _fakes as _fakes
 from fusedrnn import functional
 from fusedrnn._plan import cuda_plan
 from fusedrnn.cells import GRUCell, LSTMCell, RNNCell
