@@ -11,50 +11,23 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 from command_line import call, refused
+from forecast_files import SMALL, train, write_files
 
 from fusedrnn.tasks.forecast import Columns, Forecaster, ForecastTask, Settings, read_csv
-from fusedrnn.train import CheckpointError
-
-SMALL = ["--lags", "6", "--horizon", "4", "--hidden", "6", "--epochs", "2", "--season", "12"]
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    draw = np.random.default_rng(0)
-    with open("sales.csv", "w") as file:
-        file.write("month,sales,rain,price\n")
-        for step in range(150):
-            month = np.datetime64("2010-01") + step
-            sales = "" if step >= 144 else f"{10 * np.sin(step * np.pi / 6) + draw.normal():.4f}"
-            file.write(f"{month},{sales},{draw.normal():.4f},{step % 7}\n")
-    lines = (tmp_path / "sales.csv").read_text().splitlines()[:145]
-    (tmp_path / "plain.csv").write_text("\n".join(line.rsplit(",", 2)[0] for line in lines) + "\n")
-
-
-def _train(capsys, *flags, file="plain.csv", out="run"):
-    return call(
-        capsys,
-        "forecast",
-        file,
-        "--target",
-        "sales",
-        "--time",
-        "month",
-        *SMALL,
-        "--out",
-        out,
-        *flags,
-    )
+    write_files(tmp_path)
 
 
 def test_a_run_prints_errors_beside_the_floors_and_leaves_its_files(capsys):
     pytest.importorskip("matplotlib")
-    code, out, err = _train(capsys)
+    code, out, err = train(capsys)
     assert code == 0
     assert "epoch 2/2: 100%" in err
     assert "144 steps: 100 to train on, 15 to validate, 29 to test" in out
@@ -80,7 +53,7 @@ def test_a_run_prints_errors_beside_the_floors_and_leaves_its_files(capsys):
 
 
 def test_the_errors_are_those_of_the_best_network(capsys):
-    _train(capsys, "--epochs", 6, "--lr", 0.3)
+    train(capsys, "--epochs", 6, "--lr", 0.3)
     forecaster = Forecaster.load("run")
     task = ForecastTask(read_csv("plain.csv", forecaster.settings.columns), forecaster.settings)
     task.model.load_state_dict(forecaster.network.state_dict())
@@ -96,7 +69,7 @@ def test_the_errors_are_those_of_the_best_network(capsys):
 
 
 def test_a_new_process_forecasts_what_training_did(capsys):
-    _train(capsys, "--quantiles", "0.1,0.5,0.9", "--strategy", "direct")
+    train(capsys, "--quantiles", "0.1,0.5,0.9", "--strategy", "direct")
     with open("run/forecasts.csv") as file:
         written = file.read()
     done = subprocess.run(
@@ -120,7 +93,7 @@ def test_a_new_process_forecasts_what_training_did(capsys):
 
 
 def test_a_run_forecasts_newer_values_of_its_series(capsys):
-    _train(capsys)
+    train(capsys)
     with open("plain.csv") as file:
         lines = file.readlines()
     with open("newer.csv", "w") as file:
@@ -145,12 +118,12 @@ def _short(lines):
 def test_covariates_of_every_kind(capsys, flags):
     every = ["--covariates", "rain", "--known", "price", "--calendar", "month,yearday", *flags]
     file = "sales.csv"
-    assert "line 146, column 'rain'" not in _train(capsys, *every, file=file)[1]
+    assert "line 146, column 'rain'" not in train(capsys, *every, file=file)[1]
     forecaster = Forecaster.load("run")
     assert forecaster.network.features == 1 + 1 + 1 + 4
     (forecast,) = forecaster.forecast()
     assert forecast.times.astype("datetime64[M]").astype(str).tolist()[-1] == "2022-04"
-    code, out, _ = _train(capsys, "--known", "price", "--horizon", 7, file=file, out="far")
+    code, out, _ = train(capsys, "--known", "price", "--horizon", 7, file=file, out="far")
     assert code == 0
     assert "no forecast after the end: series 'sales': expected covariates known ahead for 7" in out
 
@@ -163,7 +136,7 @@ def test_many_series_in_one_network(capsys):
         for line in lines[1:]:
             month, value = line.split(",")
             file.write(f"near,{line}\nfar,{month},{1000 + 100 * float(value)}\n")
-    code, out, _ = _train(capsys, "--series", "shop", "--ar", 3, file="shops.csv")
+    code, out, _ = train(capsys, "--series", "shop", "--ar", 3, file="shops.csv")
     assert code == 0
     assert "2 series, 288 steps" in out
     assert "after the end of near" in out
@@ -178,13 +151,13 @@ def test_many_series_in_one_network(capsys):
 
 
 def test_a_run_that_is_over_stays_so_and_another_ones_settings_are_refused(capsys, tmp_path):
-    _train(capsys, out="whole")
+    train(capsys, out="whole")
     before = (tmp_path / "whole/metrics.jsonl").read_text()
-    code, out, _ = _train(capsys, "--resume", out="whole")
+    code, out, _ = train(capsys, "--resume", out="whole")
     assert code == 0
     assert "network" in out
     assert (tmp_path / "whole/metrics.jsonl").read_text() == before
-    code, _, err = _train(capsys, "--lags", 7, "--resume", out="whole")
+    code, _, err = train(capsys, "--lags", 7, "--resume", out="whole")
     assert code == 1
     assert err.count("settings.lags: the run has 6, got 7") == 1
     assert "Traceback" not in err
@@ -201,7 +174,7 @@ def heeds_ctrl_c():
 def test_ctrl_c_saves_and_resume_ends_as_if_nothing_had_been(
     capsys, monkeypatch, tmp_path, heeds_ctrl_c
 ):
-    _train(capsys, "--epochs", 3, "--dropout", 0.2, out="whole")
+    train(capsys, "--epochs", 3, "--dropout", 0.2, out="whole")
     loss, count = ForecastTask.loss, itertools.count()
 
     def interrupted(self, *args):
@@ -210,11 +183,11 @@ def test_ctrl_c_saves_and_resume_ends_as_if_nothing_had_been(
         return loss(self, *args)
 
     monkeypatch.setattr(ForecastTask, "loss", interrupted)
-    code, out, _ = _train(capsys, "--epochs", 3, "--dropout", 0.2, out="half")
+    code, out, _ = train(capsys, "--epochs", 3, "--dropout", 0.2, out="half")
     assert code == 130
     assert "--resume" in out
     monkeypatch.setattr(ForecastTask, "loss", loss)
-    code, _, _ = _train(capsys, "--epochs", 3, "--dropout", 0.2, "--resume", out="half")
+    code, _, _ = train(capsys, "--epochs", 3, "--dropout", 0.2, "--resume", out="half")
     assert code == 0
     assert (tmp_path / "half/forecasts.csv").read_text() == (
         tmp_path / "whole/forecasts.csv"
@@ -230,8 +203,8 @@ def test_training_reads_no_value_of_the_test_part(capsys):
     with open("other.csv", "w") as file:
         file.writelines(lines[:116])
         file.writelines(f"{line.split(',')[0]},1e6\n" for line in lines[116:])
-    _train(capsys, out="a")
-    _train(capsys, out="b", file="other.csv")
+    train(capsys, out="a")
+    train(capsys, out="b", file="other.csv")
     tensors = [Forecaster.load(run).network.state_dict() for run in "ab"]
     assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
 
@@ -244,88 +217,6 @@ def test_examples_are_written(capsys, name):
     assert (code, out) == (0, f"written: {name}.csv\n")
     column = {"sine": "value", "sunspots": "sunspots"}[name]
     assert len(read_csv(f"{name}.csv", Columns(column))[0]) >= 1000
-
-
-# --- refusals ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ([], "expected a file to train on, or a run to forecast with, got neither"),
-        (["plain.csv"], "expected --target, the column to forecast, got none"),
-        (["none.csv", "--target", "sales"], "none.csv: expected a file to train on"),
-        (["plain.csv", "--target", "price"], "plain.csv, line 1: expected one column 'price'"),
-        (["sales.csv", "--target", "sales"], "line 146, column 'sales': expected a finite number, got an empty"),
-        (["plain.csv", "--target", "month"], "line 2, column 'month': expected a finite number, got '2010-01'"),
-        (["plain.csv", "--target", "sales", "--time", "sales"], "column 'sales': expected one use"),
-        (["plain.csv", "--target", "sales", "--horizon", "200"], "at least 200 steps, the horizon, in the test part"),
-        (["plain.csv", "--target", "sales", "--horizon", "200"], "line 145, column 'sales', where the longest"),
-        (["plain.csv", "--target", "sales", "--lags", "200"], "the lags and what is forecast from them, in"),
-        (["plain.csv", "--target", "sales", "--season", "130"], "expected 130 steps before the test part"),
-        (["plain.csv", "--target", "sales", "--calendar", "month"], "expected a column of dates"),
-        (["plain.csv", "--target", "sales", "--quantiles", "0.1,0.9"], "with 0.5 in their middle"),
-        (["plain.csv", "--target", "sales", "--test-fraction", "0.95"], "together below 1"),
-        (["plain.csv", "--from", "none"], "none: expected a checkpoint, got no such file"),
-        (["plain.csv", "--target", "sales", "--resume"], "expected the folder of a run with --out"),
-        (["."], "expected a checkpoint, got no such file"),
-        (["runs/none"], "runs/none: expected a file to train on or the folder of a run, got none"),
-        (["plain.csv", "--target", "sales", "--json"], "--json: expected a run whose forecasts to print"),
-        (["plain.csv", "--target", "sales", "--time-format", "%Y"], "--time-format: expected --time"),
-        (["plain.csv", "--target", "sales", "--model", "mlp", "--cell", "gru"], "--cell: expected a recurrent --model"),
-        (["plain.csv", "--target", "sales", "--model", "linear", "--hidden=32"], "--hidden: expected hidden units"),
-    ],
-)  # fmt: skip
-def test_what_cannot_be_forecast(capsys, flags, message):
-    assert message in refused(capsys, "forecast", *flags)
-
-
-@pytest.mark.parametrize(
-    ("flag", "value", "message"),
-    [
-        ("--lags", "0", "expected a whole number of at least 1, got '0'"),
-        ("--horizon", "x", "expected a whole number of at least 1, got 'x'"),
-        ("--quantiles", "0.1,2", "expected a finite number from 0 to 1, got '2'"),
-        ("--model", "tree", "invalid choice: 'tree'"),
-        ("--strategy", "both", "invalid choice: 'both'"),
-        ("--test-fraction", "1", "expected a finite number from 0 below 1, got '1'"),
-    ],
-)
-def test_flags_that_cannot_be(capsys, flag, value, message):
-    code, _, err = call(capsys, "forecast", "plain.csv", "--target", "sales", flag, value)
-    assert code == 2
-    assert message in err.strip().splitlines()[-1]
-
-
-def test_a_forecast_has_no_samples(capsys):
-    code, _, err = _train(capsys, "--samples", 2)
-    assert code == 1
-    assert "--samples: expected a task with something to show, got a forecast" in err
-    assert not os.path.exists("run")
-
-
-def test_a_run_keeps_its_own_settings(capsys):
-    _train(capsys)
-    for flags in (["--horizon", "9"], ["--horizon=4"], ["--hor", "9"], ["--time-f", "%Y"]):
-        message = refused(capsys, "forecast", "run", *flags)
-        assert "the run run has its own; expected no other flags than --seed, --device" in message
-    assert "--lags: the run" in refused(
-        capsys, "forecast", "plain.csv", "--from", "run", "--lags", "6"
-    )
-    assert "--from: expected a file" in refused(capsys, "forecast", "run", "--from", "run")
-    flags = ["--seed", "1", "--device=cpu", "--time-format", "%Y-%m", "--delimiter", ","]
-    assert call(capsys, "forecast", "plain.csv", "--from", "run", *flags)[0] == 0
-
-
-def test_a_checkpoint_of_another_kind(capsys, tmp_path):
-    (tmp_path / "text.txt").write_text("the time traveller " * 60)
-    flags = ["--hidden", "4", "--batch", "2", "--steps", "8", "--epochs", "1", "--out", "lm"]
-    assert call(capsys, "train", "text.txt", *flags)[0] == 0
-    assert "checkpoint of kind 'forecast', got one of 'language model'" in refused(
-        capsys, "forecast", "lm"
-    )
-    with pytest.raises(CheckpointError):
-        Forecaster.load("plain.csv")
 
 
 def test_settings_of_the_command_reach_the_run(capsys):
@@ -344,7 +235,7 @@ def test_settings_of_the_command_reach_the_run(capsys):
         "--seed",
         "3",
     ]
-    _train(capsys, *flags, "--valid-fraction", 0.2, "--test-fraction", 0.3)
+    train(capsys, *flags, "--valid-fraction", 0.2, "--test-fraction", 0.3)
     assert Forecaster.load("run").settings == Settings(
         columns=Columns("sales", "month"), lags=6, horizon=4, season=12, scale="none",
         valid_fraction=0.2, test_fraction=0.3, cell="lstm", hidden=6, layers=2, dropout=0.1, residual=True,
@@ -366,7 +257,7 @@ def test_without_test_and_validation_part_all_is_trained_on(capsys, tmp_path):
     text = (tmp_path / "plain.csv").read_text()
     (tmp_path / "tabs.tsv").write_text(text.replace(",", "\t"))
     flags = ["--test-fraction", 0, "--valid-fraction", 0, "--delimiter", r"\t"]
-    code, out, _ = _train(capsys, *flags, file="tabs.tsv")
+    code, out, _ = train(capsys, *flags, file="tabs.tsv")
     assert code == 0
     assert "144 steps: 144 to train on, 0 to validate, 0 to test" in out
     assert "test part" not in out
