@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "../../csrc/cpu/backend.h"
-#include "cpu_oracle.h"
+#include "cpu_array.h"
 
 struct Options {
   int cell = 0;
@@ -20,19 +20,6 @@ struct Options {
   unsigned seed = 1;
   std::string name() const;
 };
-
-// Elements of the storage type, with their values.
-struct Array {
-  fusedrnn::DType dtype = fusedrnn::DType::f32;
-  std::vector<unsigned char> raw;
-  Array() = default;
-  Array(fusedrnn::DType type, size_t count);                  // every byte 0xa5
-  Array(fusedrnn::DType type, const oracle::Values& values);  // rounded to the type
-  oracle::Values values() const;
-  void* data() { return raw.data(); }
-};
-
-double round_to(fusedrnn::DType type, double x);
 
 struct Results {
   Array y, h_n, c_n, dx, dh0, dc0, dw[2][5];
