@@ -115,9 +115,11 @@ __global__ void __launch_bounds__(K* kBlockLanes, 1) block_forward_kernel(const 
     const bool live = p.mine && s < p.length;
     unit.step(sums, inputs, live);
     if (p.item) h[((s + 1) & 1) * N * K + p.n * K + p.u] = live ? unit.h : 0.f;
+    // The one barrier of a step: the next one reads what is written here, and writes what this one has read. What
+    // follows it touches registers and device memory alone.
+    __syncthreads();
     if (live) unit.store(a, p, s);
     inputs.load(a, p, s + 2);
-    __syncthreads();  // the next step writes what this one has read
   };
   for (int64_t s = 0; s < steps; s += 2) {
     step(s, even);
@@ -147,8 +149,8 @@ __global__ void __launch_bounds__(K* kBlockLanes, 1) block_backward_kernel(const
     const int64_t s = steps - 1 - i;
     float* const own = dg + (i & 1) * N * G * K;
     if (p.item) unit.step(a, p, s, dh, saved, own);
-    saved.load(a, p, s - 2);
     __syncthreads();  // one barrier serves: the next step writes the other half
+    saved.load(a, p, s - 2);
     float sums[N];
 #pragma unroll
     for (int n = 0; n < N; n++) sums[n] = 0.f;

@@ -80,12 +80,12 @@ __global__ void __launch_bounds__(kFmaThreads, 1) fma_backward_kernel(const FmaB
     const int64_t s = steps - 1 - i;
     if (i > 0 && shape.R > 1) next_phase(base, i, steps, shape.arrival);
     if (p.item) unit.step(a, p, s, i > 0 ? fma_arrived(shape, memory, i) : 0.f, saved, dg);
-    saved.load(a, p, s - 2);
     __syncthreads();
     fma_columns<N>(shape, share, w, dg, reinterpret_cast<float*>(memory + shape.sums_at));
     __syncthreads();
     if (p.item) fma_send<N>(shape, p, base, memory, i + 1);
     if (shape.R == 1) __syncthreads();
+    saved.load(a, p, s - 2);  // registers and device memory alone: nobody waits for it
   };
   for (int64_t i = 0; i < steps; i += 2) {
     step(i, even);

@@ -148,7 +148,8 @@ __device__ __forceinline__ void fma_rows(const FmaShape& s, const FmaShare& shar
 #pragma unroll
     for (int j = 0; j < kKept; j++) {
       const int i = (first + j) / N, n = (first + j) % N;
-      if (live) sums[(share.part * N + n) * s.rows + row + i] = acc[j];
+      // With one row of h, both lanes of a pair have the sum.
+      if (live && (N > 1 || kl % 2 == 0)) sums[(share.part * N + n) * s.rows + row + i] = acc[j];
     }
   }
 }

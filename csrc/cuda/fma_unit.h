@@ -174,7 +174,7 @@ struct FmaUnitGrad {
                                        const FmaSaved<Cell, T>& in, float* dg) {
     const FmaShape& shape = a.s;
     const bool live = p.mine && s < p.length;
-    T rounded[Cell::N];
+    float* const own = dg + p.n * shape.rows + p.u;
     if (live) {
       const int64_t state = (p.d * a.rows.B + p.b) * a.H + p.unit;
       float total = widen(in.dy), dc = 0.f, direct = 0.f, grad[Cell::N], saved[Cell::S ? Cell::S : 1];
@@ -190,14 +190,15 @@ struct FmaUnitGrad {
       Cell::backward(saved, widen(in.h), widen(in.h_before), in.c, in.c_before, total, dc, direct, grad);
       carry = Cell::has_cell ? dc : direct;
 #pragma unroll
-      for (int g = 0; g < Cell::N; g++) rounded[g] = narrow<T>(grad[g]);
+      for (int g = 0; g < Cell::G; g++) own[g * shape.units] = widen(narrow<T>(grad[Cell::h_first + g]));
+      // After what the block waits for.
       T* out = a.dgates + ((p.d * a.rows.T + p.time(s)) * a.rows.B + p.b) * Cell::N * a.H + p.unit;
 #pragma unroll
-      for (int g = 0; g < Cell::N; g++) out[g * a.H] = rounded[g];
-    }
+      for (int g = 0; g < Cell::N; g++) out[g * a.H] = narrow<T>(grad[g]);
+    } else {
 #pragma unroll
-    for (int g = 0; g < Cell::G; g++)
-      dg[p.n * shape.rows + g * shape.units + p.u] = live ? widen(rounded[Cell::h_first + g]) : 0.f;
+      for (int g = 0; g < Cell::G; g++) own[g * shape.units] = 0.f;
+    }
     cut_after = in.cut;
   }
   // arrived: what came through W_hh from step 0.
