@@ -85,13 +85,14 @@ def _facts(device: int | str | torch.device) -> CudaDevice:
             f"device: expected a CUDA device of this machine, or 80, 90, 100: {device}"
         )
     has: Any = torch.cuda.get_device_properties(device)  # torch describes fewer than it has
+    arch = has.major * 10 + has.minor
     return {
-        "arch": has.major * 10 + has.minor,
+        "arch": arch,
         "sms": has.multi_processor_count,
         "smem_block": has.shared_memory_per_block_optin,
         "smem_sm": has.shared_memory_per_multiprocessor,
         "regs_sm": has.regs_per_multiprocessor,
         "threads_sm": has.max_threads_per_multi_processor,
-        "max_cluster": 16 if has.major >= 9 else 0,
+        "max_cluster": 0 if arch < 90 else 16 if arch < 110 else 8,  # as largest_cluster in plan.h
         "cooperative": True,
     }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from fusedrnn import _C, cuda_plan
+from fusedrnn import _C, _plan, cuda_plan
 
 LIMITS = {arch: _C.cuda_device(arch) for arch in (80, 90, 100)}
 PERSISTENT = ("block", "cluster", "fma", "grid")
@@ -54,6 +55,20 @@ def test_hopper_takes_persistent_kernels_and_others_wait_for_proof(monkeypatch):
         plan = cuda_plan("lstm", 1024, 16, 256, 256, device=arch)["forward"]
         assert plan["family"] == "step"
         assert "has not run on such a device" in plan["why"]
+
+
+@pytest.mark.parametrize(
+    ("major", "minor", "blocks"), [(8, 9, 0), (9, 0, 16), (10, 0, 16), (10, 3, 16), (12, 0, 8)]
+)
+def test_the_largest_cluster_of_a_device(monkeypatch, major, minor, blocks):
+    device = SimpleNamespace(
+        major=major, minor=minor, multi_processor_count=1, shared_memory_per_block_optin=1,
+        shared_memory_per_multiprocessor=1, regs_per_multiprocessor=1,
+        max_threads_per_multi_processor=1,
+    )  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: device)
+    assert _plan._facts("cuda")["max_cluster"] == blocks
 
 
 @pytest.mark.parametrize(

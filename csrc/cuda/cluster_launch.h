@@ -6,6 +6,7 @@
 
 #include "device.h"
 #include "family.h"
+#include "resident.h"
 
 namespace fusedrnn::cuda {
 
@@ -31,31 +32,22 @@ inline bool cluster_accepted([[maybe_unused]] const void* kernel, [[maybe_unused
 #if defined(FUSEDRNN_EMULATED)
   return true;
 #else
-  struct Seen {
-    int smem = -1;
-    std::map<std::pair<int, int>, bool> fits;  // by cluster size and shared memory
-  };
   static std::mutex mutex;
-  static std::map<std::pair<const void*, int>, Seen> known;
+  static std::map<std::pair<const void*, int>, Answers<std::pair<int, int> > > all;  // by cluster and shared memory
   int device = 0;
   check(cudaGetDevice(&device), "cudaGetDevice");
   const std::lock_guard<std::mutex> lock(mutex);
-  Seen& seen = known[{kernel, device}];
-  const auto [at, fresh] = seen.fits.try_emplace({plan.cluster, plan.smem}, false);
-  if (!fresh) return at->second;
-  bool ok = true;
-  if (plan.smem > seen.smem) {
-    ok = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, plan.smem) == cudaSuccess;
-    if (ok) seen.smem = plan.smem;
-  }
-  if (ok && plan.cluster > 8)
-    ok = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1) == cudaSuccess;
-  cudaLaunchAttribute cluster{};
-  const cudaLaunchConfig_t config = cluster_config(plan, 1, nullptr, cluster);
-  int clusters = 0;
-  ok = ok && cudaOccupancyMaxActiveClusters(&clusters, kernel, &config) == cudaSuccess && clusters > 0;
-  if (!ok) (void)cudaGetLastError();
-  return at->second = ok;
+  Answers<std::pair<int, int> >& answers = all[{kernel, device}];
+  const int clusters = answers.get({plan.cluster, plan.smem}, [&](int& most) {
+    cudaLaunchAttribute cluster{};
+    const cudaLaunchConfig_t config = cluster_config(plan, 1, nullptr, cluster);
+    cudaError_t e = answers.allow(kernel, plan.smem);
+    if (e == cudaSuccess && plan.cluster > 8)
+      e = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
+    if (e == cudaSuccess) e = cudaOccupancyMaxActiveClusters(&most, kernel, &config);
+    return e;
+  });
+  return clusters > 0;
 #endif
 }
 

@@ -80,8 +80,11 @@ decltype(auto) with_type(DType t, F&& f) {
   }
 }
 
+// Throws what failed, and clears it: left there, the next launch would report it as its own.
 inline void check(cudaError_t e, const char* what) {
-  if (e != cudaSuccess) throw std::runtime_error(std::string("fusedrnn: ") + what + ": " + cudaGetErrorString(e));
+  if (e == cudaSuccess) return;
+  (void)cudaGetLastError();
+  throw std::runtime_error(std::string("fusedrnn: ") + what + ": " + cudaGetErrorString(e));
 }
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

@@ -62,11 +62,11 @@ Plan make(const Problem& p, const Device& dev, bool backward) {
 Device known_device(int arch) {
   switch (arch) {
     case 80:
-      return {80, 108, 163 << 10, 164 << 10, 65536, 2048, 0, true};
+      return {80, 108, 163 << 10, 164 << 10, 65536, 2048, largest_cluster(80), true};
     case 90:
-      return {90, 132, 227 << 10, 228 << 10, 65536, 2048, 16, true};
+      return {90, 132, 227 << 10, 228 << 10, 65536, 2048, largest_cluster(90), true};
     case 100:
-      return {100, 148, 227 << 10, 228 << 10, 65536, 2048, 16, true};
+      return {100, 148, 227 << 10, 228 << 10, 65536, 2048, largest_cluster(100), true};
   }
   throw std::invalid_argument("fusedrnn: expected an architecture of 80, 90 or 100, got " + std::to_string(arch));
 }

@@ -18,9 +18,12 @@ struct Device {
   int smem_sm;       // bytes of shared memory of a multiprocessor
   int regs_sm;       // 32-bit registers of a multiprocessor
   int threads_sm;    // resident threads of a multiprocessor
-  int max_cluster;   // largest cluster, 0 without clusters; 16 where the non-portable size is allowed
+  int max_cluster;   // largest cluster, 0 without clusters
   bool cooperative;  // cooperative launches are possible
 };
+
+// Blocks of the largest cluster of an architecture: 8 are portable, datacenter chips allow 16.
+constexpr int largest_cluster(int arch) { return arch < 90 ? 0 : arch < 110 ? 16 : 8; }
 
 // Facts of the devices the project is built for: 80 (A100), 90 (H100, H200), 100 (B200). The limits are those of the
 // CUDA C++ Programming Guide, table "Technical Specifications per Compute Capability". Throws std::invalid_argument

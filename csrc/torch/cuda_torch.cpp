@@ -10,18 +10,22 @@
 namespace fusedrnn::torch_ops {
 namespace {
 
-// A function of a library that torch has already loaded. Python loads extension modules privately, so the global scope
-// alone does not show them.
-void* find(const char* symbol, std::initializer_list<const char*> libraries) {
+// A function of torch's CUDA library or of one that it is linked to: of several cuBLAS in a process, the one that made
+// torch's handle. Python loads extension modules privately, so the global scope alone does not show them; it, and
+// cuBLAS by name, serve a torch that is linked otherwise.
+void* find(const char* symbol) {
+  const auto in = [symbol](const char* name) -> void* {
+    void* const library = dlopen(name, RTLD_LAZY | RTLD_NOLOAD);
+    return library ? dlsym(library, symbol) : nullptr;
+  };
+  if (void* p = in("libtorch_cuda.so")) return p;
   if (void* p = dlsym(RTLD_DEFAULT, symbol)) return p;
-  for (const char* name : libraries)
-    if (void* library = dlopen(name, RTLD_NOW | RTLD_NOLOAD))
-      if (void* p = dlsym(library, symbol)) return p;
-  return nullptr;
+  if (void* p = in("libcublas.so.13")) return p;
+  return in("libcublas.so.12");
 }
 template <class F>
-F find_or_throw(const char* symbol, std::initializer_list<const char*> libraries) {
-  void* p = find(symbol, libraries);
+F find_or_throw(const char* symbol) {
+  void* p = find(symbol);
   if (!p)
     throw std::runtime_error(std::string("fusedrnn: expected a torch >= 2.10 with CUDA, but it has no ") + symbol);
   return reinterpret_cast<F>(p);
@@ -48,14 +52,10 @@ struct Cublas {
   const char* (*status)(int);
 };
 const Cublas& cublas() {
-  static const Cublas c = [] {
-    const auto libraries = {"libcublas.so.13", "libcublas.so.12"};
-    return Cublas{find_or_throw<GemmEx>("cublasGemmEx_64", libraries),
-                  find_or_throw<GemmBatchedEx>("cublasGemmStridedBatchedEx_64", libraries),
-                  find_or_throw<int (*)(void*, int*)>("cublasGetMathMode", libraries),
-                  find_or_throw<int (*)(void*, int)>("cublasSetMathMode", libraries),
-                  find_or_throw<const char* (*)(int)>("cublasGetStatusString", libraries)};
-  }();
+  static const Cublas c{
+      find_or_throw<GemmEx>("cublasGemmEx_64"), find_or_throw<GemmBatchedEx>("cublasGemmStridedBatchedEx_64"),
+      find_or_throw<int (*)(void*, int*)>("cublasGetMathMode"), find_or_throw<int (*)(void*, int)>("cublasSetMathMode"),
+      find_or_throw<const char* (*)(int)>("cublasGetStatusString")};
   return c;
 }
 void check_blas(int status, const char* what) {
@@ -75,11 +75,16 @@ int cuda_type(DType t) {
   }
 }
 
+// Throws what failed, and clears it: left there, the next launch would report it as its own.
+void check(cudaError_t e, const char* what) {
+  if (e == cudaSuccess) return;
+  (void)cudaGetLastError();
+  throw std::runtime_error(std::string("fusedrnn: ") + what + ": " + cudaGetErrorString(e));
+}
+
 int attribute(cudaDeviceAttr which, int device) {
   int value = 0;
-  const cudaError_t e = cudaDeviceGetAttribute(&value, which, device);
-  if (e != cudaSuccess)
-    throw std::runtime_error(std::string("fusedrnn: cudaDeviceGetAttribute: ") + cudaGetErrorString(e));
+  check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute");
   return value;
 }
 
@@ -94,14 +99,13 @@ cuda::Device read_device(int i) {
   d.smem_sm = attribute(cudaDevAttrMaxSharedMemoryPerMultiprocessor, i);
   d.regs_sm = attribute(cudaDevAttrMaxRegistersPerMultiprocessor, i);
   d.threads_sm = attribute(cudaDevAttrMaxThreadsPerMultiProcessor, i);
-  d.max_cluster = d.arch >= 90 && attribute(cudaDevAttrClusterLaunch, i) ? 16 : 0;
+  d.max_cluster = attribute(cudaDevAttrClusterLaunch, i) ? cuda::largest_cluster(d.arch) : 0;
   d.cooperative = attribute(cudaDevAttrCooperativeLaunch, i) != 0;
   return d;
 }
 
 int32_t make_current(int32_t device) {
-  const cudaError_t e = cudaSetDevice(device);
-  if (e != cudaSuccess) throw std::runtime_error(std::string("fusedrnn: cudaSetDevice: ") + cudaGetErrorString(e));
+  check(cudaSetDevice(device), "cudaSetDevice");
   return device;
 }
 
@@ -109,7 +113,7 @@ int32_t make_current(int32_t device) {
 
 cudaStream_t current_stream(int32_t device_index) {
   using Getter = int (*)(int32_t, void**);
-  static const Getter get = find_or_throw<Getter>("aoti_torch_get_current_cuda_stream", {"libtorch_cuda.so"});
+  static const Getter get = find_or_throw<Getter>("aoti_torch_get_current_cuda_stream");
   void* stream = nullptr;
   if (get(device_index, &stream) != 0) throw std::runtime_error("fusedrnn: torch has no current CUDA stream");
   return static_cast<cudaStream_t>(stream);
@@ -126,7 +130,7 @@ const cuda::Device& device_facts(int32_t device_index) {
 }
 
 Blas::Blas() {
-  static const auto get = find_or_throw<TorchGetter>("torch_get_current_cuda_blas_handle", {"libtorch_cuda.so"});
+  static const auto get = find_or_throw<TorchGetter>("torch_get_current_cuda_blas_handle");
   if (get(&handle_) != 0) throw std::runtime_error("fusedrnn: torch has no cuBLAS handle");
   check_blas(cublas().get_mode(handle_, &mode_before_), "cublasGetMathMode");
   check_blas(cublas().set_mode(handle_, kMathMode), "cublasSetMathMode");
