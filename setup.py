@@ -58,6 +58,7 @@ class CMakeBuild(build_ext):
             "FUSEDRNN_TORCH_ROOT": torch,
             "FUSEDRNN_OUT": out,
             "FUSEDRNN_CUDA": os.environ.get("FUSEDRNN_CUDA", "AUTO"),
+            "FUSEDRNN_POLL_LIMIT": os.environ.get("FUSEDRNN_POLL_LIMIT", ""),
             "CMAKE_BUILD_TYPE": os.environ.get("FUSEDRNN_BUILD_TYPE", "Release"),
             "FUSEDRNN_PYTHON_INCLUDE": sysconfig.get_path("include"),
             "FUSEDRNN_PYBIND11_INCLUDE": pybind11.get_include(),
