@@ -5,7 +5,7 @@ PYTHON ?= python3
 build test demo lint oldest:
 	$(PYTHON) run.py $@
 
-# PART=tests|sanitize|bench runs one part; ARGS go to it (ARGS=--short for the short benchmark).
+# PART=build|tests|sanitize|bench runs one part; ARGS go to it (ARGS=--short for the short benchmark).
 PART ?= all
 gpu:
 	$(PYTHON) benchmarks/gpu.py --part $(PART) $(ARGS)

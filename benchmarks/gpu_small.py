@@ -1,26 +1,56 @@
-"""Every kernel once, on small shapes: what compute-sanitizer watches. Prints what it ran.
+"""Every kernel once, on small shapes: what compute-sanitizer watches. Prints the plan of each.
 
-``python3 benchmarks/gpu_small.py`` runs the plan's choice; FUSEDRNN_CUDA_FAMILY forces a family.
+``python3 benchmarks/gpu_small.py`` runs the plan's choice; FUSEDRNN_CUDA_FAMILY forces a family; it
+is an error where no shape would take that.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 
 import torch
 
-from fusedrnn import functional, reference
+from fusedrnn import cuda_plan, functional, reference
 
-SHAPES = [  # T, B, I, H
+Shape = tuple[int, int, int, int]
+Call = tuple[str, torch.dtype, Shape, bool, int]
+SHAPES: list[Shape] = [  # T, B, I, H
     (3, 3, 5, 16),
     (4, 9, 8, 128),
     (3, 5, 8, 256),
 ]
 
 
-def run(
-    cell: str, dtype: torch.dtype, shape: tuple[int, int, int, int], ids: bool, proj: int
-) -> None:
+def calls(dtypes: list[torch.dtype]) -> list[Call]:
+    """What is run: cell, dtype, shape, whether token ids go in, and P of a projection or 0."""
+    return [
+        (cell, dtype, shape, i == 0, 6 if cell == "lstm" and i == 0 else 0)
+        for cell in reference.CELLS for dtype in dtypes for i, shape in enumerate(SHAPES)
+    ]  # fmt: skip
+
+
+def planned(call: Call, device: str | int = "cuda") -> tuple[str, str]:
+    """The families that would run the call forward and backward."""
+    cell, dtype, shape, _, proj = call
+    plans = cuda_plan(cell, *shape, dtype=dtype, directions=2, proj_size=proj, device=device)
+    return plans["forward"]["family"], plans["backward"]["family"]
+
+
+def plan_all(wanted: list[Call], device: str | int = "cuda") -> None:
+    """Prints the plan of every call; SystemExit where none takes the family that is asked for."""
+    seen = set()
+    for call in wanted:
+        forward, backward = planned(call, device)
+        print(*call[:3], f"proj {call[4]}: forward {forward}, backward {backward}")
+        seen |= {forward, backward}
+    family = os.environ.get("FUSEDRNN_CUDA_FAMILY")
+    if family and family not in seen:
+        raise SystemExit(f"FUSEDRNN_CUDA_FAMILY={family}: no call here is planned for it")
+
+
+def run(call: Call) -> None:
+    cell, dtype, shape, ids, proj = call
     steps, batch, inputs, hidden = shape
     info, state = reference.CELLS[cell], proj or hidden
     rows = info.gates * hidden
@@ -54,16 +84,13 @@ def run(
 
 def main() -> None:
     torch.manual_seed(0)
-    kinds = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-    wanted = [getattr(torch, a) for a in sys.argv[1:]] or kinds
-    count = 0
-    for cell in reference.CELLS:
-        for dtype in wanted:
-            for i, shape in enumerate(SHAPES):
-                run(cell, dtype, shape, ids=i == 0, proj=6 if cell == "lstm" and i == 0 else 0)
-                count += 1
+    kinds = [torch.float32, torch.bfloat16, torch.float16, torch.float64]
+    wanted = calls([getattr(torch, a) for a in sys.argv[1:]] or kinds)
+    plan_all(wanted)
+    for call in wanted:
+        run(call)
     torch.cuda.synchronize()
-    print(f"{count} layers ran forward and backward")
+    print(f"{len(wanted)} layers ran forward and backward")
 
 
 if __name__ == "__main__":

@@ -32,11 +32,25 @@ def _device() -> Iterator[None]:
     torch.backends.cudnn.allow_tf32 = before
 
 
-@pytest.fixture(params=["step", "auto"])
+@pytest.fixture(params=["step", "auto", "block"])
 def family(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every test that takes this runs with the step family forced, and with the plan's own choice."""
+    """Every test that takes this runs with the step family, the plan's choice, and the block family,
+    which the plan does not choose unasked."""
     if request.param == "auto":
         monkeypatch.delenv("FUSEDRNN_CUDA_FAMILY", raising=False)
     else:
         monkeypatch.setenv("FUSEDRNN_CUDA_FAMILY", request.param)
     return str(request.param)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The block family is for float32: in other types its turn would run the step family again."""
+
+    def repeats(item: pytest.Item) -> bool:
+        given = getattr(item, "callspec", None)
+        if given is None or given.params.get("family") != "block":
+            return False
+        return given.params.get("dtype", torch.float32) != torch.float32
+
+    config.hook.pytest_deselected(items=[item for item in items if repeats(item)])
+    items[:] = [item for item in items if not repeats(item)]

@@ -36,10 +36,9 @@ def test_the_same_bits_every_time(family, cell, dtype):
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("ids", [False, True])
-def test_never_waits_for_the_device(family, cell, ids):
-    args = call(
-        cell, 8, 6, 12, 64, torch.bfloat16, lengths=True, resets=True, ids=ids, directions=2
-    )
+@pytest.mark.parametrize("dtype", HALF_AND_SINGLE)
+def test_never_waits_for_the_device(family, cell, ids, dtype):
+    args = call(cell, 8, 6, 12, 64, dtype, lengths=True, resets=True, ids=ids, directions=2)
     x, h0, c0, weights, lengths, resets, _, directions = args
     train_step(args)
     try:
@@ -61,8 +60,9 @@ def test_never_waits_for_the_device(family, cell, ids):
 # The leaves are made on the default stream, on purpose: so are a user's parameters.
 @pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream does not match")
 @pytest.mark.parametrize("cell", CELLS)
-def test_in_a_cuda_graph(family, cell):
-    args = call(cell, 12, 9, 16, 64, torch.bfloat16, lengths=True, resets=True, directions=2)
+@pytest.mark.parametrize("dtype", HALF_AND_SINGLE)
+def test_in_a_cuda_graph(family, cell, dtype):
+    args = call(cell, 12, 9, 16, 64, dtype, lengths=True, resets=True, directions=2)
     x = args[0]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -113,8 +113,9 @@ def test_on_every_device(family):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_graph_can_be_walked_twice(family, cell):
-    args = call(cell, 6, 4, 8, 64, torch.bfloat16)
+@pytest.mark.parametrize("dtype", HALF_AND_SINGLE)
+def test_a_graph_can_be_walked_twice(family, cell, dtype):
+    args = call(cell, 6, 4, 8, 64, dtype)
     outputs = [t for t in functional.layer(*args) if t.dim() > 1]
     seeds = [torch.ones_like(t) for t in outputs]
     inputs = [args[0], *args[3]]
@@ -163,19 +164,20 @@ def test_sequences_of_65536_steps(family):
     check(c, state[1].double(), torch.float32, "c_n")
 
 
-def test_more_than_two_to_the_31_elements(family):
+@pytest.mark.parametrize("dtype", [torch.bfloat16])
+def test_more_than_two_to_the_31_elements(family, dtype):
     torch.manual_seed(0)
     free, _ = torch.cuda.mem_get_info()
     if free < 40 << 30:
         pytest.skip(f"needs 40 GB of free device memory, got {free >> 30}")
     steps, batch = 300, 114_000
-    model = fusedrnn.RNN(1, 64, bias=False, dtype=torch.bfloat16).cuda()
-    x = torch.randn(steps, batch, 1, device="cuda", dtype=torch.bfloat16)
+    model = fusedrnn.RNN(1, 64, bias=False, dtype=dtype).cuda()
+    x = torch.randn(steps, batch, 1, device="cuda", dtype=dtype)
     with torch.no_grad():
         y, _ = model(x)
         assert y.numel() > 2**31
         wanted, _ = model(x[:, -64:].contiguous())
-    check(y[:, -64:], wanted.double(), torch.bfloat16, "the last rows")
+    check(y[:, -64:], wanted.double(), dtype, "the last rows")
 
 
 def test_a_token_id_out_of_range_is_seen(family):
