@@ -82,7 +82,8 @@ class Recurrent(nn.RNNBase):
         Raises:
             ValueError: for input of a wrong dimension or dtype, and wrong ``lengths`` or ``resets``.
             IndexError: for token ids out of range.
-            RuntimeError: for a wrong input size, state or device, and T = 0.
+            RuntimeError: for a wrong input size, state or device, and T = 0. Also where memory runs
+                out inside a layer's op, on CUDA too: not ``torch.OutOfMemoryError`` there.
             TypeError: for ``hx`` of a wrong Python type.
         """
         if isinstance(input, PackedSequence):
