@@ -17,24 +17,25 @@ REFUSED = "fusedrnn: the device refused a launch of the fma family"
 
 
 @pytest.mark.parametrize(
-    ("words", "tests", "bench"),
+    ("words", "short", "extra"),
     [
-        ("--short", [], ["--short"]),
-        ("--part bench --out x --short", [], ["--short"]),
-        ("--part tests --out x -k lstm", ["-k", "lstm"], []),
-        ("--part sanitize --families fma grid", [], []),
+        ("--short", True, []),
+        ("--part bench --out x --short", True, []),
+        ("--part tests --out x -k lstm", False, ["-k", "lstm"]),
+        ("--part sanitize --families fma grid", False, []),
     ],
 )
-def test_further_arguments_go_to_one_command(words, tests, bench):
-    _, extra = gpu.arguments(words.split())
-    assert extra == {"tests": tests, "bench": bench}
+def test_further_arguments_are_those_of_pytest(words, short, extra):
+    args, further = gpu.arguments(words.split())
+    assert args.short is short
+    assert further == extra
 
 
-@pytest.mark.parametrize("part", ["build", "sanitize"])
+@pytest.mark.parametrize("part", ["all", "build", "sanitize", "bench"])
 def test_a_part_without_further_arguments_says_so(part, capsys):
     with pytest.raises(SystemExit):
-        gpu.arguments(["--part", part, "--short"])
-    assert f"part {part} takes no further arguments, got --short" in capsys.readouterr().err
+        gpu.arguments(["--part", part, "-k", "lstm"])
+    assert f"part {part} takes no further arguments, got -k lstm" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -45,14 +46,17 @@ def test_a_command_fails_where_a_launch_was_refused(tmp_path, said, code, failed
     done = gpu.run(tmp_path / "log", 60, [sys.executable, "-c", program])
     assert done["exit"] == failed
     assert (tmp_path / "log").read_text() == said + "\n"
+    assert (
+        gpu.run(tmp_path / "log", 60, [sys.executable, "-c", program], ours=False)["exit"] == code
+    )
 
 
 def test_what_native_code_says_in_a_test_reaches_the_log(tmp_path):
     """Also of a test that passes."""
     test = tmp_path / "test_refused.py"
     test.write_text(f"import os\ndef test_refused():\n    os.write(2, b'{REFUSED}\\n')\n")
-    done = gpu.tests(tmp_path, 120, [str(test), "-k", "test_refused", "-p", "no:cacheprovider"])
-    assert "1 passed" in "\n".join(done["last_lines"])
+    done = gpu.tests(tmp_path, 120, [str(test), "-p", "no:cacheprovider"])
+    assert "\n1 passed" in "\n".join(done["last_lines"])  # a path takes the place of tests/cuda
     assert done["exit"] == 1
 
 
@@ -79,8 +83,10 @@ def test_a_family_that_no_call_is_planned_for_is_an_error(monkeypatch, capsys):
         gpu_small.plan_all(float32, device=90)
 
 
-@pytest.mark.parametrize("family", gpu.NO_REMOTE_STORES)
-def test_every_family_has_a_call_of_the_sanitizers(monkeypatch, family):
-    monkeypatch.setenv("FUSEDRNN_CUDA_FAMILY", family)
-    monkeypatch.setenv("FUSEDRNN_FMA_SHAPE", gpu.NO_REMOTE_STORES[family])
-    gpu_small.plan_all(gpu_small.calls([torch.float32, torch.bfloat16]), device=90)
+@pytest.mark.parametrize("major", [8, 9, 10])
+def test_every_family_has_a_call_of_the_sanitizers(monkeypatch, major):
+    for family, shape in gpu.no_remote_stores(major).items():
+        monkeypatch.setenv("FUSEDRNN_CUDA_FAMILY", family)
+        monkeypatch.setenv("FUSEDRNN_FMA_SHAPE", shape)
+        calls = gpu_small.calls([torch.float32, torch.bfloat16])
+        gpu_small.plan_all(calls, device=10 * major)

@@ -111,9 +111,9 @@ def test_results_are_used_as_any_tensor(cell):
         assert torch.equal(pickle.loads(pickle.dumps(t)), w)
         with pytest.raises(RuntimeError, match="not resizable"):
             t.detach().resize_(1000, 1000)
-        assert torch.equal(t.share_memory_(), w)
         t.requires_grad_().square().sum().backward()
         assert torch.equal(t.grad, 2 * w)
+        assert torch.equal(t.detach().share_memory_(), w)
     with torch.inference_mode():
         results = flat(taken(cell, *case(cell, layers=2)))
     assert all(t.is_inference() for t in results)
@@ -130,7 +130,7 @@ def test_the_memory_of_results_is_given_back():
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def make_and_drop(drop):
-        for _ in range(500):
+        for _ in range(2000):
             results = [taken("elman_tanh", layer, x, h)]
             assert results[0] is not None
             drop(results.clear)
@@ -144,7 +144,7 @@ def test_the_memory_of_results_is_given_back():
         make_and_drop(drop)
         before = resident()
         make_and_drop(drop)
-        assert resident() - before < 500 * each / 4
+        assert resident() - before < 2000 * each / 4
 
 
 @cells

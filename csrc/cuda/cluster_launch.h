@@ -26,8 +26,8 @@ inline cudaLaunchConfig_t cluster_config(const Plan& plan, int64_t D, cudaStream
 }
 #endif
 
-// Whether a cluster of the plan's size can be resident on the current device at all. Asked of the device once for each
-// kernel, size and device; it also sets the kernel's attributes, which must precede a capture.
+// Whether a cluster of the plan's size can be resident on the current device at all, by kernel, size and device. Sets
+// the kernel's attributes, too, which must precede a capture.
 inline bool cluster_accepted([[maybe_unused]] const void* kernel, [[maybe_unused]] const Plan& plan) {
 #if defined(FUSEDRNN_EMULATED)
   return true;

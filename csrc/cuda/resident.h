@@ -1,4 +1,4 @@
-// What the current device says of a kernel, asked once.
+// What the current device says of a kernel, asked until it gives an answer that lasts.
 #pragma once
 #include <map>
 #include <mutex>
@@ -56,8 +56,8 @@ struct Answers {
 };
 #endif
 
-// How many blocks of the plan's size the current device can hold at once, 0 where it refuses them; asked of it once for
-// each kernel, device and size of shared memory. Sets the kernel's attribute, which must precede a capture.
+// How many blocks of the plan's size the current device can hold at once, 0 where it refuses them, by kernel, device
+// and size of shared memory. Sets the kernel's attribute, which must precede a capture.
 inline int resident_blocks([[maybe_unused]] const void* kernel, [[maybe_unused]] const Plan& plan) {
 #if defined(FUSEDRNN_EMULATED)
   return 1 << 30;

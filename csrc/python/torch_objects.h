@@ -34,8 +34,8 @@ bool view_floats(PyObject* object, int bits, TensorView& out);
 // said. Null with a Python error.
 PyObject* new_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out);
 
-// The same in half the time, for arrays of a few kilobytes: the memory is ours, not torch's, which a caller can tell
-// from nothing but its refusal to resize it.
+// The same in less time, for arrays of a few kilobytes: the memory is ours, not torch's, which a caller can tell from
+// nothing but its refusal to resize it.
 PyObject* new_small_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out);
 
 // A new tensor of shape [0], which stands for nothing.
