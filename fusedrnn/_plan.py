@@ -93,6 +93,6 @@ def _facts(device: int | str | torch.device) -> CudaDevice:
         "smem_sm": has.shared_memory_per_multiprocessor,
         "regs_sm": has.regs_per_multiprocessor,
         "threads_sm": has.max_threads_per_multi_processor,
-        "max_cluster": 0 if arch < 90 else 16 if arch < 110 else 8,  # as largest_cluster in plan.h
+        "max_cluster": _C.largest_cluster(arch),
         "cooperative": True,
     }

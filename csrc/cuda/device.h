@@ -5,11 +5,10 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include <stdexcept>
-#include <string>
 #include <utility>
 
 #include "../layer.h"
+#include "check.h"
 
 // A block's shared array of fixed size; a kernel's dynamic shared memory.
 #if defined(FUSEDRNN_EMULATED)
@@ -78,13 +77,6 @@ decltype(auto) with_type(DType t, F&& f) {
     default:
       return f(f16{});
   }
-}
-
-// Throws what failed, and clears it: left there, the next launch would report it as its own.
-inline void check(cudaError_t e, const char* what) {
-  if (e == cudaSuccess) return;
-  (void)cudaGetLastError();
-  throw std::runtime_error(std::string("fusedrnn: ") + what + ": " + cudaGetErrorString(e));
 }
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

@@ -24,8 +24,6 @@ struct Device {
 
 // Blocks of the largest cluster of an architecture: 8 are portable, datacenter chips allow 16.
 constexpr int largest_cluster(int arch) { return arch < 90 ? 0 : arch < 110 ? 16 : 8; }
-static_assert(largest_cluster(89) == 0 && largest_cluster(90) == 16 && largest_cluster(103) == 16);
-static_assert(largest_cluster(110) == 8 && largest_cluster(120) == 8);
 
 // Facts of the devices the project is built for: 80 (A100), 90 (H100, H200), 100 (B200). The limits are those of the
 // CUDA C++ Programming Guide, table "Technical Specifications per Compute Capability". Throws std::invalid_argument

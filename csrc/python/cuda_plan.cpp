@@ -68,6 +68,8 @@ void bind_cuda_plan(py::module_& m) {
   m.def(
       "cuda_device", [](int arch) { return device_dict(cuda::known_device(arch)); }, py::arg("arch"),
       "Facts of a device that the plan knows without it: 80, 90 or 100.");
+  m.def("largest_cluster", &cuda::largest_cluster, py::arg("arch"),
+        "Blocks of the largest cluster of an architecture, 0 without clusters.");
   m.def("cuda_plan", &plan, py::arg("cell"), py::arg("dtype"), py::arg("steps"), py::arg("batch"), py::arg("input"),
         py::arg("hidden"), py::arg("projection"), py::arg("directions"), py::arg("device"),
         "The plans of forward and backward of a layer call on a device.");

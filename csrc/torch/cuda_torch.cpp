@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "../cuda/check.h"
+
 namespace fusedrnn::torch_ops {
 namespace {
 
@@ -75,16 +77,9 @@ int cuda_type(DType t) {
   }
 }
 
-// Throws what failed, and clears it: left there, the next launch would report it as its own.
-void check(cudaError_t e, const char* what) {
-  if (e == cudaSuccess) return;
-  (void)cudaGetLastError();
-  throw std::runtime_error(std::string("fusedrnn: ") + what + ": " + cudaGetErrorString(e));
-}
-
 int attribute(cudaDeviceAttr which, int device) {
   int value = 0;
-  check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute");
+  cuda::check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute");
   return value;
 }
 
@@ -105,7 +100,7 @@ cuda::Device read_device(int i) {
 }
 
 int32_t make_current(int32_t device) {
-  check(cudaSetDevice(device), "cudaSetDevice");
+  cuda::check(cudaSetDevice(device), "cudaSetDevice");
   return device;
 }
 
