@@ -148,3 +148,15 @@ def test_a_converted_layer_can_be_saved_and_moved():
     assert ours.to(torch.float64)(torch.randn(2, 3).double())[0].dtype == torch.float64
     twice = fusedrnn.from_torch(ours)
     assert twice is ours
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_what_knows_the_layers_of_torch_alone_takes_what_to_torch_gives(name):
+    ours = nn.Sequential(getattr(fusedrnn, name)(3, 4))
+    x = torch.randn(5, 2, 3)
+    expected = ours(x)[0]
+    with pytest.raises(torch.fx.proxy.TraceError):
+        torch.fx.symbolic_trace(ours)
+    traced = torch.fx.symbolic_trace(fusedrnn.to_torch(ours))
+    torch.testing.assert_close(traced(x)[0], expected)
+    assert type(fusedrnn.from_torch(ours)[0]) is getattr(fusedrnn, name)
