@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.fx.proxy import TraceError
 
 import fusedrnn
 
@@ -155,8 +156,9 @@ def test_what_knows_the_layers_of_torch_alone_takes_what_to_torch_gives(name):
     ours = nn.Sequential(getattr(fusedrnn, name)(3, 4))
     x = torch.randn(5, 2, 3)
     expected = ours(x)[0]
-    with pytest.raises(torch.fx.proxy.TraceError):
+    with pytest.raises(TraceError):
         torch.fx.symbolic_trace(ours)
     traced = torch.fx.symbolic_trace(fusedrnn.to_torch(ours))
     torch.testing.assert_close(traced(x)[0], expected)
     assert type(fusedrnn.from_torch(ours)[0]) is getattr(fusedrnn, name)
+    torch.testing.assert_close(traced(x)[0], expected)
