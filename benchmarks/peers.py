@@ -124,7 +124,7 @@ def plans(options: argparse.Namespace) -> list[dict[str, Any]]:
         out.append(plan)
     available = (machine.isa() or {"available": []})["available"]
     if full and not options.isa and OLDER_ISA in available[:-1]:  # the last is the best one
-        out.append({**base, **two, "isa": OLDER_ISA, "questions": []})
+        out.append({**out[0], **two, "isa": OLDER_ISA, "questions": []})
     return out
 
 

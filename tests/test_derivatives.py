@@ -16,15 +16,10 @@ from torch.func import functional_call, jacfwd, jacrev, jvp, vjp, vmap
 import fusedrnn
 from fusedrnn import _direct, _ops, functional, reference
 
-# torch's own, from inside jvp, torch.compile and torch.export
-pytestmark = [
-    pytest.mark.filterwarnings(
-        "ignore:.torch.jit.script(_method)?. is deprecated:DeprecationWarning"
-    ),
-    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The given buffer is not writable:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.isinstance.treespec, LeafSpec:FutureWarning"),
-]
+# torch's own, from inside jvp
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script(_method)?. is deprecated:DeprecationWarning"
+)
 
 F64 = torch.float64
 T, B, I, H = 3, 2, 3, 4  # noqa: E741

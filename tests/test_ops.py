@@ -147,6 +147,20 @@ def test_each_instruction_set(isa):
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
 
 
+def test_an_unknown_instruction_set_is_named():
+    code = "import torch, fusedrnn; fusedrnn.GRU(2, 2)(torch.zeros(1, 1, 2))"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "FUSEDRNN_ISA": "x86-64-v9"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode != 0
+    assert "x86-64-v9" in run.stderr
+    assert all(isa in run.stderr for isa in _C.available_isas())
+
+
 def test_the_instruction_sets_agree_within_tolerance_of_dtypes():
     """There is a row in the table of tolerances for every dtype that the ops take."""
     from fusedrnn.tolerances import TOLERANCES

@@ -107,6 +107,10 @@ def test_the_full_record_has_every_question_one_thread_and_an_older_instruction_
     assert everything["contenders"] == list(contenders.ALL)
     assert "train command" in everything["questions"]
     assert (one["threads"], older["isa"]) == (1, "x86-64-v3")
+    assert (everything["threads"], older["threads"]) == (0, 0)
+    alone, held_alone = peers.plans(peers.arguments(["--full", "--threads", "1"]))
+    assert alone == {**everything, "threads": 1}
+    assert held_alone == {**older, "threads": 1}
     for less in (levels[:2], levels[:1]):  # it is the best one, or is not there
         monkeypatch.setattr(machine, "isa", lambda less=less: {"available": less})
         assert peers.plans(peers.arguments(["--full"])) == [everything, one]
