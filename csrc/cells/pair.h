@@ -1,5 +1,6 @@
 // Two values side by side, usable wherever the cells' maths takes one: every operation is done on both, one after the
-// other. A chain of operations of one value waits for itself; the second value fills those gaps.
+// other. A chain of operations of one value waits for itself; the second value fills those gaps. Not for floats of
+// AVX-512, whose exp is not made of such operations (math.h).
 #pragma once
 #include "math.h"
 

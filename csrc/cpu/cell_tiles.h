@@ -8,6 +8,10 @@
 namespace fusedrnn::cpu::FUSEDRNN_ISA {
 namespace {
 
+// Whether two blocks go through a cell at once. Floats of AVX-512 take exp from a table (math.h), one block at a time.
+template <class T>
+constexpr bool kTwice = kVectorBytes < 64 || sizeof(T) == 8;
+
 constexpr int at_least_one(int n) { return n > 0 ? n : 1; }
 
 // Blocks of one row, from `block` on: one (Whole), two (Twice), or the last one of an H that is no multiple of kLanes
@@ -50,7 +54,7 @@ void forward_tile(const ForwardStep<T>& s, const T* acc, int64_t first, int64_t 
     T* saved = Cell::S > 0 && s.saved.base ? s.saved.at(r) : nullptr;
     int64_t block = panel.block;
     // Where there is one gate, its chain is short and a second one only costs registers.
-    if constexpr (G > 1)
+    if constexpr (kTwice<T> && G > 1)
       for (; block + 2 <= min64(end, whole); block += 2, acc += 2 * G * L)
         forward_block<Cell, T>(s, Twice{}, L, block, acc, x, h_prev, c_prev, h, c, saved);
     for (; block < end; block++, acc += G * L) {
@@ -137,8 +141,9 @@ void backward_tile(const BackwardStep<T>& s, const T* acc, int64_t first, int64_
     p.d = s.d.at(r);
     p.d_is_bf16 = s.d_is_bf16;
     int64_t block = panel.block;
-    for (; block + 2 <= min64(end, whole); block += 2, acc += 2 * L)
-      backward_block<Cell, T>(p, s.H, Twice{}, L, block, acc);
+    if constexpr (kTwice<T>)
+      for (; block + 2 <= min64(end, whole); block += 2, acc += 2 * L)
+        backward_block<Cell, T>(p, s.H, Twice{}, L, block, acc);
     for (; block < end; block++, acc += L) {
       if (block < whole)
         backward_block<Cell, T>(p, s.H, Whole{}, L, block, acc);

@@ -10,14 +10,17 @@ constexpr int64_t kChunkRows = 96;  // rows of a group whose input projections a
 // How the G gates of the units are laid out for the products: blocks of units of a panel, and vectors of a strip of it.
 // With AVX2, where vectors are short and registers few, a panel has two blocks, which are a cache line of units, and
 // strips of three vectors: their tiles of four rows lose least where rows are left over. A single row wants strips as
-// wide as they come.
+// wide as they come, and with many registers two of them: one block's maths fills the gaps of the other's.
 struct GatePanels {
   int blocks, columns;
 };
 constexpr int kPanelVectors = kMaxBlocks * kMaxColumns;
 constexpr GatePanels gate_panels(int G, int64_t blocks, int64_t rows) {
   if (G == 1) return {best_columns(rows, blocks), kMaxColumns};
-  if (!kTilesOfFourRows) return {G < kMaxColumns ? kMaxColumns / G : 1, kMaxColumns};
+  if (!kTilesOfFourRows) {
+    const int blocks_of_strip = kMaxColumns / G;
+    return {rows == 1 ? kMaxBlocks : blocks_of_strip, blocks_of_strip * G};
+  }
   return {kMaxBlocks, rows == 1 ? kMaxColumns : 3};
 }
 

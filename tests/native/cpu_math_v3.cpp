@@ -9,7 +9,13 @@
 #include "cpu_tests.h"
 
 #if defined(__x86_64__)
+#include <immintrin.h>
+
 #pragma GCC target("arch=x86-64-v3")
+// The pragma changes what is compiled, but not, before GCC 14, what the preprocessor knows of it.
+#if !defined(__AVX__)
+#define __AVX__ 1
+#endif
 constexpr int kBytes = 32;
 #include "cpu_math_scan.h"
 

@@ -9,7 +9,16 @@
 #include "cpu_tests.h"
 
 #if defined(__x86_64__)
+#include <immintrin.h>
+
 #pragma GCC target("arch=x86-64-v4,prefer-vector-width=512")
+// The pragma changes what is compiled, but not, before GCC 14, what the preprocessor knows of it.
+#if !defined(__AVX__)
+#define __AVX__ 1
+#endif
+#if !defined(__AVX512F__)
+#define __AVX512F__ 1
+#endif
 constexpr int kBytes = 64;
 #include "cpu_math_scan.h"
 
