@@ -66,14 +66,13 @@ def torch_setup(
     tensor: type,
     parameter: type,
     watchers: tuple[Callable[[], object], ...],
+    forward_ad: dict[str, Any],
     empty: Any,
     float32: Any,
     float64: Any,
     cpu: Any,
 ) -> bool: ...
-def stream_step(
-    cell: int, layers: int, parameters: dict[str, Any], names: list[str], x: Any, state: Any
-) -> Any:
+def stream_step(attributes: dict[str, Any], numbers: dict[str, int], x: Any, state: Any) -> Any:
     """``(y, state)`` of one step, or None where :func:`fusedrnn._ops.layer_step` must take it.
 
     That is whenever one of the watchers says so, or anything is less plain than dense tensors of
@@ -81,8 +80,8 @@ def stream_step(
     small that other Python threads need not run meanwhile.
 
     Args:
-        cell: its number.
-        parameters, names: of the module: the names are those of the weights, layer after layer.
+        attributes: of the module. Of more than one direction, it is not taken.
+        numbers: of the cells, by ``mode`` of the module.
         x, state: as ``step`` of the layers takes them, but batched.
     """
 

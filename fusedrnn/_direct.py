@@ -10,13 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.compiler import is_compiling
 
 from fusedrnn import _C
 
 #: Functions that say whether autocast, a tracer, a mode, a transform or the profiler is at work.
 _WATCHERS = (
     torch._C._is_any_autocast_enabled,
-    torch._C._get_tracing_state,
+    torch._C._is_tracing,
     torch._C._len_torch_dispatch_stack,
     torch._C._len_torch_function_stack,
     torch._C._are_functorch_transforms_active,
@@ -27,7 +28,7 @@ _WATCHERS = (
 def _set_up() -> bool:
     exchange = getattr(Tensor, "__dlpack_c_exchange_api__", None)
     return exchange is not None and _C.torch_setup(
-        exchange, Tensor, nn.Parameter, _WATCHERS,
+        exchange, Tensor, nn.Parameter, _WATCHERS, vars(forward_ad),
         torch.empty, torch.float32, torch.float64, torch.device("cpu"),
     )  # fmt: skip
 
@@ -37,8 +38,5 @@ READY = _set_up()
 
 
 def possible() -> bool:
-    """Whether a direct call may be tried: no compiler and no forward derivative is at work.
-
-    The native side asks after the rest.
-    """
-    return READY and not torch.compiler.is_compiling() and forward_ad._current_level < 0
+    """Whether a direct call may be tried: no compiler is at work. The native side asks after the rest."""
+    return READY and not is_compiling()

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence
 
@@ -121,15 +122,15 @@ class Recurrent(nn.RNNBase):
         Raises:
             RuntimeError: for bidirectional layers, which need the future; otherwise as forward.
         """
+        # As _direct.possible(), without a call: each attribute and each call is a hundredth of a small step.
+        if _direct.READY and not is_compiling():
+            done = _C.stream_step(self.__dict__, _NUMBERS, x_t, state)
+            if done is not None:
+                return done  # type: ignore[no-any-return]
         if self.bidirectional:
             raise RuntimeError(
                 "expected a layer of one direction for step(), got bidirectional=True"
             )
-        if _direct.possible():
-            number, own, names = _NUMBERS[self.mode], self._parameters, self._flat_weights_names
-            done = _C.stream_step(number, self.num_layers, own, names, x_t, state)
-            if done is not None:
-                return done  # type: ignore[no-any-return]
         before = torch.is_grad_enabled()
         torch._C._set_grad_enabled(False)  # a context manager costs as much as the rest of this
         try:

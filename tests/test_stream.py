@@ -42,8 +42,7 @@ def case(cell="gru", batch=1, layers=1, dtype=torch.float32, ids=False, given=Tr
 
 def taken(cell, layer, x, state):
     """What the native side gives, None where it declines."""
-    own, names = layer._parameters, layer._flat_weights_names
-    return _C.stream_step(_ops.CELLS[cell].number, layer.num_layers, own, names, x, state)
+    return _C.stream_step(vars(layer), {layer.mode: _ops.CELLS[cell].number}, x, state)
 
 
 def flat(result):
@@ -236,19 +235,39 @@ def test_a_sign_that_is_not_in_memory_counts(cell):
         assert torch.equal(a, b)
 
 
-def test_arguments_that_no_layer_gives():
-    layer, x, _ = case()
+@pytest.mark.parametrize("ids", [False, True], ids=["dense", "ids"])
+def test_arguments_that_no_layer_gives(ids):
+    layer, x, _ = case(ids=ids)
+    numbers = {"GRU": _ops.CELLS["gru"].number}
+    plain = vars(layer)
     own, names = layer._parameters, layer._flat_weights_names
-    for args in (
-        (99, 1, own, names), (-1, 1, own, names), (3, 0, own, names), (3, 2, own, names),
-        (3, 1, {}, names), (3, 1, own, names[:3]), (3, 1, own, []), (3, 1, None, names),
-        (3, 1, own, None), (2, 1, own, names), (3, 1, dict.fromkeys(names, 1), names),
+    assert _C.stream_step(plain, numbers, x, None) is not None
+    for changed in (
+        {"_parameters": {}}, {"_parameters": None}, {"_parameters": dict.fromkeys(own, 1)},
+        {"_flat_weights_names": names[:3]}, {"_flat_weights_names": []}, {"_flat_weights_names": None},
+        {"num_layers": 0}, {"num_layers": 2}, {"num_layers": -1}, {"num_layers": 1.0}, {"num_layers": 2**70},
+        {"input_size": 4}, {"input_size": 2**62}, {"input_size": None},
+        {"hidden_size": 18}, {"hidden_size": 2**62}, {"hidden_size": 2**70}, {"hidden_size": -19},
+        {"bidirectional": True}, {"bidirectional": 0}, {"mode": "LSTM"}, {"mode": None},
     ):  # fmt: skip
+        assert _C.stream_step(plain | changed, numbers, x, None) is None, changed
+    for name in (
+        "_parameters",
+        "_flat_weights_names",
+        "num_layers",
+        "input_size",
+        "hidden_size",
+        "mode",
+    ):
+        assert (
+            _C.stream_step({k: v for k, v in plain.items() if k != name}, numbers, x, None) is None
+        )
+    for number in (99, -1, 2**70, "gru", _ops.CELLS["lstm"].number):
+        assert _C.stream_step(plain, {"GRU": number}, x, None) is None, number
+    for args in ((None, numbers), (layer, numbers), (plain, None)):
         assert _C.stream_step(*args, x, None) is None
-    with pytest.raises(TypeError, match="expected 6 arguments, got 1"):
+    with pytest.raises(TypeError, match="expected 4 arguments, got 1"):
         _C.stream_step(3)
-    with pytest.raises(TypeError):
-        _C.stream_step("gru", 1, own, names, x, None)
 
 
 def test_nothing_is_leaked():

@@ -18,8 +18,8 @@ struct Block {
 constexpr size_t kLeastBlock = size_t(4) << 20;  // smaller arrays are left to the C library
 constexpr size_t kMostKept = size_t(512) << 20;
 
-Block take_block(size_t bytes);
-void give_block(Block block);
+__attribute__((visibility("default"))) Block take_block(size_t bytes);
+__attribute__((visibility("default"))) void give_block(Block block);
 
 // Bytes that are kept and that nobody uses. For tests.
 size_t kept_bytes();

@@ -4,7 +4,6 @@
 #include <exception>
 
 #include "../cells/all.h"
-#include "../cpu/blocks.h"
 #include "../torch/run.h"
 #include "torch_objects.h"
 
@@ -62,14 +61,6 @@ struct Inputs {
     return true;
   }
 
-  // Whether backward needs arrays for which the op has memory of its own (csrc/torch/large.h).
-  bool keeps_large() const {
-    const int most = std::max<int>(info().S, info().has_cell);
-    const int64_t rows = f.lengths ? sum_of_lengths : f.n.T * f.n.B;
-    const double count = double(f.n.D) * double(rows) * double(f.n.H) * most;
-    return count * bits() / 8 >= double(cpu::kLeastBlock);
-  }
-
   bool read_arrays() { return read_x() && read_states() && read_weights(); }
 
   bool read_x() {
@@ -77,7 +68,7 @@ struct Inputs {
     if (!view(x, x_view)) return false;
     if (!x_view.is(kDlInt, 64)) {
       f.x = x_view.data();
-      return view_floats(x, bits(), x_view) && x_view.shaped({n.T, n.B, n.I});
+      return plain_floats(x, bits(), x_view) && x_view.shaped({n.T, n.B, n.I});
     }
     if (!x_view.shaped({n.T, n.B})) return false;
     f.ids = static_cast<const int64_t*>(x_view.data());
@@ -168,10 +159,11 @@ struct Results {
     return true;
   }
   // A new tensor where it is wanted, and where its elements are.
-  bool add_tensor(bool wanted, int bits, std::initializer_list<int64_t> sizes, void*& data) {
+  bool add_tensor(bool wanted, int bits, std::initializer_list<int64_t> sizes, void*& data,
+                  decltype(new_tensor)* make = new_tensor) {
     TensorView made;
     if (!wanted) return add(Py_NewRef(Py_None));
-    if (!add(new_tensor(bits, sizes, made))) return false;
+    if (!add(make(bits, sizes, made))) return false;
     data = made.data();
     return true;
   }
@@ -186,8 +178,8 @@ bool make_outputs(Inputs& in, bool save, Results& out) {
   const bool has_c = in.info().has_cell;
   if (save) f.valid = in.sum_of_lengths;  // compact, unless it is 0: an array of no elements has no address
   const auto add_saved = [&](bool wanted, int64_t last, void*& data) {
-    return f.valid > 0 ? out.add_tensor(wanted, bits, {n.D, f.valid, last}, data)
-                       : out.add_tensor(wanted, bits, {n.D, n.T, n.B, last}, data);
+    return f.valid > 0 ? out.add_tensor(wanted, bits, {n.D, f.valid, last}, data, new_kept_tensor)
+                       : out.add_tensor(wanted, bits, {n.D, n.T, n.B, last}, data, new_kept_tensor);
   };
   return out.add_tensor(true, bits, {n.T, n.B, n.D * n.H}, f.y) && out.add_tensor(true, bits, {n.D, n.B, n.H}, f.h_n) &&
          (has_c ? out.add_tensor(true, bits, {n.D, n.B, n.H}, f.c_n) : out.add(new_nothing())) &&
@@ -202,7 +194,7 @@ PyObject* forward(int64_t cell, int64_t directions, bool save, PyObject* const* 
   if (!alone || !PyList_CheckExact(weights)) Py_RETURN_NONE;
   if (!in.weights.take(PySequence_Fast_ITEMS(weights), PyList_GET_SIZE(weights))) Py_RETURN_NONE;
   if (!in.read_sizes(directions) || !in.read_rows()) Py_RETURN_NONE;
-  if ((save && in.keeps_large()) || !in.read_arrays()) Py_RETURN_NONE;
+  if (!in.read_arrays()) Py_RETURN_NONE;
   Results out(6);
   if (!make_outputs(in, save, out)) return nullptr;
   if (!unlocked([&] { torch_ops::run_forward(in.f); })) return nullptr;

@@ -14,18 +14,47 @@ void run_here(int64_t n, void (*body)(void*, int64_t), void* ctx) {
 // Weights times rows: a larger step is better off with the op, where it can have threads and gives up Python's lock.
 constexpr int64_t kMostWork = 1 << 20;
 
+// Names of attributes, made once.
+struct Names {
+  PyObject *bidirectional, *mode, *layers, *inputs, *hidden, *parameters, *weights;
+};
+Names names_;
+
 // The arguments of a step. Each part is false where the step is not as plain as it must be.
 struct Step {
-  int64_t cell, layers;
-  PyObject *parameters, *names, *x, *state;
+  PyObject *x, *state;
+  int64_t cell = 0, layers = 0;
+  PyObject *parameters = nullptr, *names = nullptr;
   int64_t batch = 0, inputs = 0, hidden = 0;
   DType dtype = DType::f32;
   TensorView x_view, h_view, c_view;
   bool ids = false;
   PyObject *h = nullptr, *c = nullptr;
 
-  Step(int64_t cell_, int64_t layers_, PyObject* parameters_, PyObject* names_, PyObject* x_, PyObject* state_)
-      : cell(cell_), layers(layers_), parameters(parameters_), names(names_), x(x_), state(state_) {}
+  Step(PyObject* x_, PyObject* state_) : x(x_), state(state_) {}
+
+  // The attributes of a module, and the numbers of the cells by its `mode`.
+  bool read_module(PyObject* attributes, PyObject* numbers) {
+    if (!PyDict_CheckExact(attributes) || !PyDict_CheckExact(numbers)) return false;
+    if (item(attributes, names_.bidirectional) != Py_False) return false;
+    PyObject* const mode = item(attributes, names_.mode);
+    if (!mode || !whole(numbers, mode, cell) || cell >= cells::kCellCount) return false;
+    parameters = item(attributes, names_.parameters);
+    names = item(attributes, names_.weights);
+    if (!parameters || !PyDict_CheckExact(parameters) || !names || !PyList_CheckExact(names)) return false;
+    if (!whole(attributes, names_.layers, layers) || !layers || PyList_GET_SIZE(names) % layers) return false;
+    return (per_layer() == 2 || per_layer() == 4) && whole(attributes, names_.inputs, inputs) &&
+           whole(attributes, names_.hidden, hidden);
+  }
+
+  // A whole number >= 0 of a dictionary's.
+  static bool whole(PyObject* dict, PyObject* name, int64_t& out) {
+    PyObject* const found = item(dict, name);
+    if (!found || !PyLong_CheckExact(found)) return false;
+    out = PyLong_AsLongLong(found);
+    if (out == -1) PyErr_Clear();
+    return out >= 0;
+  }
 
   const cells::CellInfo& info() const { return cells::kCells[cell]; }
   int64_t per_layer() const { return PyList_GET_SIZE(names) / layers; }
@@ -34,32 +63,28 @@ struct Step {
   bool given(PyObject* object, TensorView& out) const { return view_floats(object, bits(), out); }
 
   bool weight(int64_t i, TensorView& out) const {
-    PyObject* found = PyDict_GetItem(parameters, PyList_GET_ITEM(names, i));
+    PyObject* found = item(parameters, PyList_GET_ITEM(names, i));
     return found && given(found, out);
   }
 
-  bool read_sizes() {
-    if (cell < 0 || cell >= cells::kCellCount || layers < 1 || !PyDict_CheckExact(parameters)) return false;
-    if (!PyList_CheckExact(names) || (per_layer() != 2 && per_layer() != 4)) return false;
-    if (PyList_GET_SIZE(names) != layers * per_layer()) return false;
-    PyObject* first = PyDict_GetItem(parameters, PyList_GET_ITEM(names, 0));
-    TensorView w;
-    if (!first || !view(first, w) || w.dims() != 2 || !(w.is(kDlFloat, 32) || w.is(kDlFloat, 64))) return false;
-    dtype = w.bits() == 64 ? DType::f64 : DType::f32;
-    hidden = w.size(0) / info().G;
-    inputs = w.size(1);
-    return true;
-  }
-  // Of all layers, as if each had as many inputs as the first.
-  int64_t weights() const { return layers * info().G * hidden * (inputs + hidden); }
+  // Of all layers, as if each had as many inputs as the first. The sizes may be anything.
+  double weights() const { return double(layers) * info().G * double(hidden) * (double(inputs) + double(hidden)); }
 
   bool read_input() {
     if (!view(x, x_view) || x_view.dims() < 1) return false;
     batch = x_view.size(0);
-    if (batch > cpu::kMostStepRows || batch * weights() > kMostWork) return false;
+    if (batch > cpu::kMostStepRows || double(batch) * weights() > double(kMostWork)) return false;
     ids = x_view.is(kDlInt, 64);
-    if (!ids) return given(x, x_view) && x_view.shaped({batch, inputs});
-    if (!x_view.shaped({batch})) return false;
+    if (ids) return read_ids();
+    dtype = x_view.bits() == 64 ? DType::f64 : DType::f32;
+    return plain_floats(x, bits(), x_view) && x_view.shaped({batch, inputs});
+  }
+
+  bool read_ids() {
+    TensorView first;
+    PyObject* const weight = item(parameters, PyList_GET_ITEM(names, 0));
+    if (!x_view.shaped({batch}) || !weight || !view(weight, first)) return false;
+    dtype = first.bits() == 64 ? DType::f64 : DType::f32;
     const int64_t* id = static_cast<const int64_t*>(x_view.data());
     for (int64_t b = 0; b < batch; b++)
       if (id[b] < 0 || id[b] >= inputs) return false;
@@ -126,10 +151,11 @@ PyObject* pair(PyObject* a, PyObject* b) {  // takes both over
   return t;
 }
 
-PyObject* take_step(Step& s) {
+PyObject* take_step(PyObject* attributes, PyObject* numbers, PyObject* x, PyObject* state) {
   const int alone = unwatched();
   if (alone < 0) return nullptr;
-  if (!alone || !s.read_sizes() || !s.read_input() || !s.read_state()) Py_RETURN_NONE;
+  Step s(x, state);
+  if (!alone || !s.read_module(attributes, numbers) || !s.read_input() || !s.read_state()) Py_RETURN_NONE;
   TensorView y_view, h_view, c_view;
   Owned y, h, c;
   const bool has_c = s.info().has_cell;
@@ -142,14 +168,12 @@ PyObject* take_step(Step& s) {
 }
 
 PyObject* stream_step(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (count != 6) {
-    PyErr_Format(PyExc_TypeError, "expected 6 arguments, got %zd", count);
+  if (count != 4) {
+    PyErr_Format(PyExc_TypeError, "expected 4 arguments, got %zd", count);
     return nullptr;
   }
-  Step s(PyLong_AsLongLong(args[0]), PyLong_AsLongLong(args[1]), args[2], args[3], args[4], args[5]);
-  if (PyErr_Occurred()) return nullptr;
   try {
-    return take_step(s);
+    return take_step(args[0], args[1], args[2], args[3]);
   } catch (const std::exception& e) {
     PyErr_SetString(PyExc_RuntimeError, e.what());
     return nullptr;
@@ -158,12 +182,21 @@ PyObject* stream_step(PyObject*, PyObject* const* args, Py_ssize_t count) {
 
 PyMethodDef methods[] = {
     {"stream_step", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(stream_step)), METH_FASTCALL,
-     "stream_step(cell, layers, parameters, names, x, state) -> (y, state), or None where the op must do it."},
+     "stream_step(attributes, numbers, x, state) -> (y, state), or None where the op must do it."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 }  // namespace
 
-int add_stream_step(PyObject* module) { return PyModule_AddFunctions(module, methods); }
+int add_stream_step(PyObject* module) {
+  const auto made = [](PyObject*& name, const char* text) {
+    return (name = PyUnicode_InternFromString(text)) != nullptr;
+  };
+  const bool all = made(names_.bidirectional, "bidirectional") && made(names_.mode, "mode") &&
+                   made(names_.layers, "num_layers") && made(names_.inputs, "input_size") &&
+                   made(names_.hidden, "hidden_size") && made(names_.parameters, "_parameters") &&
+                   made(names_.weights, "_flat_weights_names");
+  return all ? PyModule_AddFunctions(module, methods) : -1;
+}
 
 }  // namespace fusedrnn::python

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdlib>
 
+#include "../cpu/blocks.h"
+
 namespace fusedrnn::python {
 namespace {
 
@@ -10,9 +12,10 @@ namespace {
 struct Torch {
   const DlExchange* exchange = nullptr;
   PyObject *tensor = nullptr, *parameter = nullptr;
-  PyObject* watchers = nullptr;  // a tuple of functions, each of which says whether someone watches
+  PyObject* watchers = nullptr;    // a tuple of functions, each of which says whether someone watches
+  PyObject* forward_ad = nullptr;  // the namespace of its module, and the name of its level in there
   PyObject *empty = nullptr, *float32 = nullptr, *float64 = nullptr, *cpu = nullptr, *keywords = nullptr,
-           *is_neg = nullptr;
+           *level = nullptr, *is_neg = nullptr;
 };
 Torch torch_;
 
@@ -21,15 +24,17 @@ constexpr int kMostDims = 4;
 PyObject* torch_setup(PyObject*, PyObject* args) {
   PyObject* capsule;
   Torch t;
-  if (!PyArg_ParseTuple(args, "OOOO!OOOO", &capsule, &t.tensor, &t.parameter, &PyTuple_Type, &t.watchers, &t.empty,
-                        &t.float32, &t.float64, &t.cpu))
+  if (!PyArg_ParseTuple(args, "OOOO!O!OOOO", &capsule, &t.tensor, &t.parameter, &PyTuple_Type, &t.watchers,
+                        &PyDict_Type, &t.forward_ad, &t.empty, &t.float32, &t.float64, &t.cpu))
     return nullptr;
   t.exchange = static_cast<const DlExchange*>(PyCapsule_GetPointer(capsule, "dlpack_exchange_api"));
   if (!t.exchange) return nullptr;
   if (t.exchange->major != 1 || !t.exchange->view || !t.exchange->to_object) Py_RETURN_FALSE;
   if (!(t.keywords = Py_BuildValue("(ss)", "dtype", "device"))) return nullptr;
-  if (!(t.is_neg = PyUnicode_InternFromString("is_neg"))) return nullptr;
-  for (PyObject* held : {capsule, t.tensor, t.parameter, t.watchers, t.empty, t.float32, t.float64, t.cpu})
+  if (!(t.level = PyUnicode_InternFromString("_current_level"))) return nullptr;
+  if (!(t.is_neg = PyObject_GetAttrString(t.tensor, "is_neg"))) return nullptr;
+  for (PyObject* held :
+       {capsule, t.tensor, t.parameter, t.watchers, t.forward_ad, t.empty, t.float32, t.float64, t.cpu})
     Py_INCREF(held);
   torch_ = t;  // for as long as the process lives
   Py_RETURN_TRUE;
@@ -38,16 +43,58 @@ PyObject* torch_setup(PyObject*, PyObject* args) {
 // Whether the sign of a tensor is not in its memory, as that of a conjugate's imaginary part. Parameters are not asked.
 bool negative(PyObject* object) {
   if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != torch_.tensor) return false;
-  PyObject* answer = PyObject_CallMethodNoArgs(object, torch_.is_neg);
+  PyObject* answer = PyObject_CallOneArg(torch_.is_neg, object);
   if (!answer) PyErr_Clear();
   const bool no = answer == Py_False;
   Py_XDECREF(answer);
   return !no;
 }
 
+// A tensor over memory of ours: what torch is told of it. Without a lock of Python's: torch drops memory on any thread.
+struct Head {
+  DlManaged managed;
+  int64_t shape[kMostDims], strides[kMostDims];
+};
+
+void free_head(DlManaged* m) { std::free(m); }  // the first member of a Head, at its address
+
+// The context of such a tensor is the size of its block.
+void give_back(DlManaged* m) {
+  cpu::give_block({m->tensor.data, reinterpret_cast<std::size_t>(m->context)});
+  free_head(m);
+}
+
+std::size_t bytes_of(int bits, std::initializer_list<int64_t> sizes) {
+  std::size_t bytes = static_cast<std::size_t>(bits / 8);
+  for (int64_t n : sizes) bytes *= static_cast<std::size_t>(n);
+  return bytes;
+}
+
+// Takes over the head, and the data with it.
+PyObject* tensor_of(Head* head, void* data, int bits, std::initializer_list<int64_t> sizes, void* context,
+                    void (*drop)(DlManaged*), TensorView& out) {
+  const int dims = static_cast<int>(sizes.size());
+  std::copy(sizes.begin(), sizes.end(), head->shape);
+  for (int64_t i = dims - 1, step = 1; i >= 0; step *= head->shape[i--]) head->strides[i] = step;
+  DlTensor t{};
+  t.data = data;
+  t.device_type = kDlCpu;
+  t.ndim = dims;
+  t.code = kDlFloat;
+  t.bits = static_cast<uint8_t>(bits);
+  t.lanes = 1;
+  t.shape = head->shape;
+  t.strides = head->strides;
+  head->managed = {torch_.exchange->major, torch_.exchange->minor, context, drop, 0, t};
+  void* made = nullptr;
+  if (torch_.exchange->to_object(&head->managed, &made) != 0) return nullptr;
+  out.show(t);
+  return static_cast<PyObject*>(made);
+}
+
 PyMethodDef methods[] = {
     {"torch_setup", torch_setup, METH_VARARGS,
-     "torch_setup(exchange, Tensor, Parameter, watchers, empty, float32, float64, cpu) -> whether "
+     "torch_setup(exchange, Tensor, Parameter, watchers, forward_ad, empty, float32, float64, cpu) -> whether "
      "stream_step and the direct calls can work."},
     {nullptr, nullptr, 0, nullptr},
 };
@@ -56,8 +103,16 @@ PyMethodDef methods[] = {
 
 int add_torch_setup(PyObject* module) { return PyModule_AddFunctions(module, methods); }
 
+PyObject* item(PyObject* dict, PyObject* key) {
+  PyObject* found = PyDict_GetItemWithError(dict, key);
+  if (!found) PyErr_Clear();
+  return found;
+}
+
 int unwatched() {
   if (!torch_.exchange) return 0;
+  PyObject* level = item(torch_.forward_ad, torch_.level);
+  if (!level || PyLong_AsLong(level) >= 0) return 0;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(torch_.watchers); i++) {
     PyObject* answer = PyObject_CallNoArgs(PyTuple_GET_ITEM(torch_.watchers, i));
     const int yes = answer ? PyObject_IsTrue(answer) : -1;
@@ -72,8 +127,12 @@ bool view(PyObject* object, TensorView& out) {
   return (type == torch_.tensor || type == torch_.parameter) && out.read(*torch_.exchange, object);
 }
 
+bool plain_floats(PyObject* object, int bits, const TensorView& viewed) {
+  return viewed.is(kDlFloat, bits) && !negative(object);
+}
+
 bool view_floats(PyObject* object, int bits, TensorView& out) {
-  return view(object, out) && out.is(kDlFloat, bits) && !negative(object);
+  return view(object, out) && plain_floats(object, bits, out);
 }
 
 PyObject* new_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out) {
@@ -100,34 +159,23 @@ PyObject* new_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView&
 PyObject* new_small_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out) {
   // Head and elements in one block, the elements from a line of the cache on. Aligned by hand: the C library looks for
   // blocks of an alignment the long way.
-  struct Head {
-    DlManaged managed;
-    int64_t shape[kMostDims], strides[kMostDims];
-  };
-  int64_t count = 1;
-  for (int64_t n : sizes) count *= n;
-  const std::size_t bytes = static_cast<std::size_t>(count) * static_cast<std::size_t>(bits / 8);
   constexpr std::size_t kLine = 64;
-  auto* const head = static_cast<Head*>(std::malloc(sizeof(Head) + kLine - 1 + bytes));
+  auto* const head = static_cast<Head*>(std::malloc(sizeof(Head) + kLine - 1 + bytes_of(bits, sizes)));
   if (!head) return PyErr_NoMemory();
-  const int dims = static_cast<int>(sizes.size());
-  std::copy(sizes.begin(), sizes.end(), head->shape);
-  for (int64_t i = dims - 1, step = 1; i >= 0; step *= head->shape[i--]) head->strides[i] = step;
-  DlTensor t{};
-  t.data = reinterpret_cast<void*>((reinterpret_cast<std::uintptr_t>(head + 1) + kLine - 1) / kLine * kLine);
-  t.device_type = kDlCpu;
-  t.ndim = dims;
-  t.code = kDlFloat;
-  t.bits = static_cast<uint8_t>(bits);
-  t.lanes = 1;
-  t.shape = head->shape;
-  t.strides = head->strides;
-  // Without a lock of Python's: torch drops memory on any thread.
-  head->managed = {torch_.exchange->major, torch_.exchange->minor, nullptr, [](DlManaged* m) { std::free(m); }, 0, t};
-  void* made = nullptr;
-  if (torch_.exchange->to_object(&head->managed, &made) != 0) return nullptr;
-  out.show(t);
-  return static_cast<PyObject*>(made);
+  const auto first = (reinterpret_cast<std::uintptr_t>(head + 1) + kLine - 1) / kLine * kLine;
+  return tensor_of(head, reinterpret_cast<void*>(first), bits, sizes, nullptr, free_head, out);
+}
+
+PyObject* new_kept_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out) {
+  const std::size_t bytes = bytes_of(bits, sizes);
+  if (bytes < cpu::kLeastBlock) return new_tensor(bits, sizes, out);
+  auto* const head = static_cast<Head*>(std::malloc(sizeof(Head)));
+  const cpu::Block block = head ? cpu::take_block(bytes) : cpu::Block{nullptr, 0};
+  if (!block.data) {
+    std::free(head);
+    return new_tensor(bits, sizes, out);  // and its error
+  }
+  return tensor_of(head, block.data, bits, sizes, reinterpret_cast<void*>(block.size), give_back, out);
 }
 
 PyObject* new_nothing() {

@@ -21,13 +21,18 @@ struct Owned {
   }
 };
 
-// Whether autocast, a tracer, a mode, a transform or the profiler is at work: 1 if none is, -1 with a Python error.
+// Whether autocast, a tracer, a mode, a transform, a forward derivative or the profiler is at work: 1 if none is, -1
+// with a Python error.
 int unwatched();
+
+// What a dictionary has there, borrowed; null, without a Python error, where it has nothing.
+PyObject* item(PyObject* dict, PyObject* key);
 
 // A plain tensor with dense memory on the CPU. Not a subclass, which may mean anything by its data.
 bool view(PyObject* object, TensorView& out);
 
-// Of floats of so many bits, that can be read as it stands.
+// Whether what was viewed are floats of so many bits that can be read as they stand; and both at once.
+bool plain_floats(PyObject* object, int bits, const TensorView& viewed);
 bool view_floats(PyObject* object, int bits, TensorView& out);
 
 // A new tensor of floats of these sizes, as torch's defaults have it, and if they are others, with dtype and device
@@ -37,6 +42,10 @@ PyObject* new_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView&
 // The same in less time, for arrays of a few kilobytes: the memory is ours, not torch's, which a caller can tell from
 // nothing but its refusal to resize it.
 PyObject* new_small_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out);
+
+// For what backward needs, which its maker does not show to users: large arrays lie in memory that is kept from call to
+// call (csrc/cpu/blocks.h), as those of the op do, and cannot be resized.
+PyObject* new_kept_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out);
 
 // A new tensor of shape [0], which stands for nothing.
 PyObject* new_nothing();
