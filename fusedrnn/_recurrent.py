@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.compiler import is_compiling
+from torch.compiler import is_dynamo_compiling
 from torch.nn.functional import dropout
 from torch.nn.utils.rnn import PackedSequence
 
-from fusedrnn import _C, _checks, _direct, _ops, _packed, functional
+from fusedrnn import _C, _checks, _ops, _packed, functional
 
 _CELLS = {"RNN_TANH": "elman_tanh", "RNN_RELU": "elman_relu", "LSTM": "lstm", "GRU": "gru"}
 _NUMBERS = {mode: _ops.CELLS[cell].number for mode, cell in _CELLS.items()}
@@ -122,8 +122,9 @@ class Recurrent(nn.RNNBase):
         Raises:
             RuntimeError: for bidirectional layers, which need the future; otherwise as forward.
         """
-        # As _direct.possible(), without a call: each attribute and each call is a hundredth of a small step.
-        if _direct.READY and not is_compiling():
+        # Dynamo alone must be asked here, and each call is a hundredth of a small step: other tracers have modes, which
+        # the native side sees.
+        if not is_dynamo_compiling():
             done = _C.stream_step(self.__dict__, _NUMBERS, x_t, state)
             if done is not None:
                 return done  # type: ignore[no-any-return]
