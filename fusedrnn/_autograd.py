@@ -48,13 +48,17 @@ class Layer(Function):
         *weights: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         cell, directions, tf32, recompute, done = settings
-        y, h_n, c_n, gates, cells, hidden = done or _ops.layer_forward(
-            x, h0, c0, weights, lengths, resets, cell, directions, _ops.saves(x, recompute), tf32,
-            _ops.saves_compact(x, lengths),
-        )  # fmt: skip
-        # The op has empty vectors for what its cell does not keep, a direct call None: alike when saved,
-        # since a checkpoint may run the one and then the other.
-        own = (t if t is not None and t.dim() > 1 else None for t in (gates, cells, hidden))
+        own: list[Tensor | None]
+        if done is not None:
+            y, h_n, c_n, *own = done
+        else:
+            y, h_n, c_n, *given = _ops.layer_forward(
+                x, h0, c0, weights, lengths, resets, cell, directions, _ops.saves(x, recompute), tf32,
+                _ops.saves_compact(x, lengths),
+            )  # fmt: skip
+            # The op has empty vectors for what its cell does not keep, a direct call None: alike when saved,
+            # since a checkpoint may run the one and then the other.
+            own = [t if t.dim() > 1 else None for t in given]
         kept = _NOTHING if recompute else (y, *own)
         ctx.save_for_backward(x, h0, c0, lengths, resets, *kept, *weights)
         ctx.settings = (cell, directions, tf32)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import pickle
 import sys
 import threading
 
@@ -397,3 +399,19 @@ def test_nothing_is_leaked():
     assert [sys.getrefcount(t) for t in held] == before
     fresh = torch.zeros(1)
     assert sys.getrefcount(gates) == sys.getrefcount(fresh)
+
+
+@cells
+def test_small_results_are_tensors_like_others(cell):
+    """Their memory is ours: all but a change of its size goes as with torch's own."""
+    args = case(cell)
+    for t in differentiate(args, seeds_of(args)):
+        t, want = t.detach(), t.detach().clone()
+        with pytest.raises(RuntimeError, match="not resizable"):
+            t.detach().resize_(1000)
+        for other in (copy.deepcopy(t), pickle.loads(pickle.dumps(t)), torch.from_numpy(t.numpy())):
+            assert torch.equal(other, want)
+        t.share_memory_()
+        assert t.is_shared()
+        t.add_(1)
+        assert torch.equal(t, want + 1)

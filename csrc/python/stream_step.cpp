@@ -159,9 +159,9 @@ PyObject* take_step(PyObject* attributes, PyObject* numbers, PyObject* x, PyObje
   TensorView y_view, h_view, c_view;
   Owned y, h, c;
   const bool has_c = s.info().has_cell;
-  if (!(y.p = new_small_tensor(s.bits(), {s.batch, s.hidden}, y_view))) return nullptr;
-  if (!(h.p = new_small_tensor(s.bits(), {s.layers, s.batch, s.hidden}, h_view))) return nullptr;
-  if (has_c && !(c.p = new_small_tensor(s.bits(), {s.layers, s.batch, s.hidden}, c_view))) return nullptr;
+  if (!(y.p = new_tensor(s.bits(), {s.batch, s.hidden}, y_view))) return nullptr;
+  if (!(h.p = new_tensor(s.bits(), {s.layers, s.batch, s.hidden}, h_view))) return nullptr;
+  if (has_c && !(c.p = new_tensor(s.bits(), {s.layers, s.batch, s.hidden}, c_view))) return nullptr;
   // The weights are looked at last: from here to the end of the step no Python runs that could change them.
   if (!s.run(y_view, h_view, has_c ? &c_view : nullptr)) Py_RETURN_NONE;
   return pair(y.release(), has_c ? pair(h.release(), c.release()) : h.release());

@@ -135,7 +135,10 @@ bool view_floats(PyObject* object, int bits, TensorView& out) {
   return view(object, out) && plain_floats(object, bits, out);
 }
 
-PyObject* new_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out) {
+namespace {
+
+// As torch's defaults have it, and if they are others, with dtype and device said.
+PyObject* tensor_of_torch(int bits, std::initializer_list<int64_t> sizes, TensorView& out) {
   auto right = [&](PyObject* t) { return view(t, out) && out.is(kDlFloat, bits) && out.shaped(sizes); };
   PyObject* arguments[kMostDims + 3] = {};
   PyObject** next = arguments + 1;
@@ -156,14 +159,21 @@ PyObject* new_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView&
   return made;
 }
 
-PyObject* new_small_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out) {
-  // Head and elements in one block, the elements from a line of the cache on. Aligned by hand: the C library looks for
-  // blocks of an alignment the long way.
+// Head and elements in one block, the elements from a line of the cache on. Aligned by hand: the C library looks for
+// blocks of an alignment the long way.
+PyObject* small_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out) {
   constexpr std::size_t kLine = 64;
   auto* const head = static_cast<Head*>(std::malloc(sizeof(Head) + kLine - 1 + bytes_of(bits, sizes)));
   if (!head) return PyErr_NoMemory();
   const auto first = (reinterpret_cast<std::uintptr_t>(head + 1) + kLine - 1) / kLine * kLine;
   return tensor_of(head, reinterpret_cast<void*>(first), bits, sizes, nullptr, free_head, out);
+}
+
+}  // namespace
+
+PyObject* new_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out) {
+  const bool small = bytes_of(bits, sizes) <= kMostOfOurs;
+  return small ? small_tensor(bits, sizes, out) : tensor_of_torch(bits, sizes, out);
 }
 
 PyObject* new_kept_tensor(int bits, std::initializer_list<int64_t> sizes, TensorView& out) {
