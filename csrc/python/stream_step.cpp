@@ -24,6 +24,7 @@ Names names_;
 struct Step {
   PyObject *x, *state;
   int64_t cell = 0, layers = 0;
+  Owned held_parameters, held_names;  // what runs meanwhile, a finalizer for one, may replace those of the module
   PyObject *parameters = nullptr, *names = nullptr;
   int64_t batch = 0, inputs = 0, hidden = 0;
   DType dtype = DType::f32;
@@ -41,6 +42,8 @@ struct Step {
     if (!mode || !whole(numbers, mode, cell) || cell >= cells::kCellCount) return false;
     parameters = item(attributes, names_.parameters);
     names = item(attributes, names_.weights);
+    held_parameters.p = Py_XNewRef(parameters);
+    held_names.p = Py_XNewRef(names);
     if (!parameters || !PyDict_CheckExact(parameters) || !names || !PyList_CheckExact(names)) return false;
     if (!whole(attributes, names_.layers, layers) || !layers || PyList_GET_SIZE(names) % layers) return false;
     return (per_layer() == 2 || per_layer() == 4) && whole(attributes, names_.inputs, inputs) &&
