@@ -33,9 +33,9 @@ template <class Args>
 Launch launch_block(const char* name, void (*kernel)(Args), const Plan& plan, int64_t D, cudaStream_t stream,
                     const Args& args) {
   if (resident_blocks(reinterpret_cast<const void*>(kernel), plan) < 1) return Launch::refused;
-  launch(name, kernel, dim3(static_cast<unsigned>(plan.blocks), static_cast<unsigned>(D)),
-         dim3(static_cast<unsigned>(plan.threads)), static_cast<size_t>(plan.smem), stream, args);
-  return Launch::done;
+  const bool all = try_launch(name, kernel, dim3(static_cast<unsigned>(plan.blocks), static_cast<unsigned>(D)),
+                              dim3(static_cast<unsigned>(plan.threads)), static_cast<size_t>(plan.smem), stream, args);
+  return all ? Launch::done : Launch::refused;
 }
 
 }  // namespace fusedrnn::cuda

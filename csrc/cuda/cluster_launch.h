@@ -26,6 +26,15 @@ inline cudaLaunchConfig_t cluster_config(const Plan& plan, int64_t D, cudaStream
 }
 #endif
 
+#if !defined(FUSEDRNN_EMULATED)
+// Whether the image that the device loads was compiled with clusters: one made by the driver from older PTX is empty.
+inline cudaError_t has_clusters(const void* kernel) {
+  cudaFuncAttributes found{};
+  const cudaError_t e = cudaFuncGetAttributes(&found, kernel);
+  return e == cudaSuccess && found.ptxVersion < 90 ? cudaErrorNoKernelImageForDevice : e;
+}
+#endif
+
 // Whether a cluster of the plan's size can be resident on the current device at all, by kernel, size and device. Sets
 // the kernel's attributes, too, which must precede a capture.
 inline bool cluster_accepted([[maybe_unused]] const void* kernel, [[maybe_unused]] const Plan& plan) {
@@ -41,7 +50,8 @@ inline bool cluster_accepted([[maybe_unused]] const void* kernel, [[maybe_unused
   const int clusters = answers.get({plan.cluster, plan.smem}, [&](int& most) {
     cudaLaunchAttribute cluster{};
     const cudaLaunchConfig_t config = cluster_config(plan, 1, nullptr, cluster);
-    cudaError_t e = answers.allow(kernel, plan.smem);
+    cudaError_t e = has_clusters(kernel);
+    if (e == cudaSuccess) e = answers.allow(kernel, plan.smem);
     if (e == cudaSuccess && plan.cluster > 8)
       e = cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1);
     if (e == cudaSuccess) e = cudaOccupancyMaxActiveClusters(&most, kernel, &config);

@@ -81,10 +81,11 @@ decltype(auto) with_type(DType t, F&& f) {
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Enqueues kernel(args...) and reports a launch that failed under the kernel's name.
+// Enqueues kernel(args...) and reports a launch that failed under the kernel's name; false where the device had no
+// resources for it.
 template <class... P, class... A>
-void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
-            A&&... args) {
+bool try_launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+                A&&... args) {
 #if defined(FUSEDRNN_EMULATED)
   (void)name, (void)stream;
   simt::launch(grid, block, shared, false, 1, [&] { kernel(P(args)...); });
@@ -92,8 +93,19 @@ void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_
   // clang-format off
   kernel<<<grid, block, shared, stream>>>(P(std::forward<A>(args))...);
   // clang-format on
-  check(cudaGetLastError(), name);
+  const cudaError_t e = cudaGetLastError();
+  if (e == cudaErrorLaunchOutOfResources) return false;
+  check(e, name);
 #endif
+  return true;
+}
+
+// The same where there is nothing else to try.
+template <class... P, class... A>
+void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+            A&&... args) {
+  if (!try_launch(name, kernel, grid, block, shared, stream, std::forward<A>(args)...))
+    throw std::runtime_error(std::string("fusedrnn: ") + name + ": the device has no resources for this launch");
 }
 
 // A grid of one thread per element, and the element of the running thread. gridDim.x reaches 2^31 - 1, so that one

@@ -13,7 +13,8 @@ namespace fusedrnn::cuda {
 struct FmaTeams {
   int64_t first, tiles;  // the launch's first (direction, tile) pair, counted d * tiles + tile; tiles of a direction
   uint32_t* flags;       // [pairs, R], zero at launch
-  float* exchange;  // [pairs, 2, ...]: forward [N, R * units] states, backward [R to, R from, N * units] parts of dh
+  // [pairs of a launch, 2, ...]: forward [N, R * units] states, backward [R to, R from, N * units] parts of dh.
+  float* exchange;
 };
 
 __device__ __forceinline__ FmaPlace fma_place(const FmaShape& s, const Rows& rows, int64_t H, const FmaTeams& teams) {
@@ -39,7 +40,7 @@ __global__ void __launch_bounds__(kFmaThreads, 1) grid_forward_kernel(const FmaF
   float* const sums = reinterpret_cast<float*>(memory + shape.sums_at);
   uint32_t* const flags = teams.flags + pair * shape.R;
   const int width = shape.R * shape.units;
-  float* const exchange = teams.exchange + pair * 2 * N * width;
+  float* const exchange = teams.exchange + blockIdx.x / shape.R * (int64_t{2} * N * width);
   load_weights(shape, p.rank, a.H, a.w[p.d], w);
   load_h0(shape, p, a, in);
   FmaUnit<Cell, T> unit;
@@ -140,7 +141,7 @@ __global__ void __launch_bounds__(kFmaThreads, 1) grid_backward_kernel(const Fma
   float* const dg = reinterpret_cast<float*>(memory + shape.own_at);
   float* const sums = reinterpret_cast<float*>(memory + shape.sums_at);
   uint32_t* const flags = teams.flags + pair * shape.R;
-  float* const exchange = teams.exchange + pair * 2 * shape.R * block;
+  float* const exchange = teams.exchange + blockIdx.x / shape.R * (2 * shape.R * block);
   load_weights(shape, p.rank, a.H, a.w[p.d], w);
   FmaUnitGrad<Cell, T> unit;
   unit.start(a, p);

@@ -31,14 +31,14 @@ bool launch_grid(const char* name, void (*kernel)(Args, FmaTeams), const Plan& p
 }
 
 // All (direction, tile) pairs, as many at a time as the plan lets run together (plan.blocks of them R each).
-// `exchange`: floats that a pair exchanges through.
+// `exchange`: floats that a pair exchanges through; pairs of the next launch take the memory of this one's.
 template <class Args>
 Launch launch_teams(const char* name, void (*kernel)(Args, FmaTeams), const Plan& plan, const ForwardArgs& a,
                     const Args& args, int64_t exchange, const Runtime& rt) {
   const FmaShape& s = args.s;
   const int64_t tiles = ceil_div(a.n.B, s.N), pairs = a.n.D * tiles, together = plan.blocks / s.R;
   if (plan.blocks > resident_blocks(reinterpret_cast<const void*>(kernel), plan)) return Launch::refused;
-  FmaTeams teams{0, tiles, rt.take<uint32_t>(pairs * s.R), rt.take<float>(pairs * exchange)};
+  FmaTeams teams{0, tiles, rt.take<uint32_t>(pairs * s.R), rt.take<float>(std::min(together, pairs) * exchange)};
   check(cudaMemsetAsync(teams.flags, 0, static_cast<size_t>(pairs * s.R) * sizeof(uint32_t), rt.stream), "memset");
   for (; teams.first < pairs; teams.first += together) {
     const int64_t many = std::min(together, pairs - teams.first);

@@ -56,13 +56,16 @@ __device__ __forceinline__ uint32_t peer_address(uint32_t own, uint32_t rank) {
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(r) : "r"(own), "r"(rank));
   return r;
 }
-// All threads of the cluster meet; what they wrote before is seen by all after.
+// All threads of the cluster meet; what they wrote before is seen by all after. Here and in the next, a warp's threads
+// come together first, as .aligned demands: what precedes may be loops of different length.
 __device__ __forceinline__ void cluster_barrier() {
+  __syncwarp();
   asm volatile("barrier.cluster.arrive.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
 // All threads of the cluster meet, and nothing is promised of memory: enough before an exit, and free of the full
 // fence.
 __device__ __forceinline__ void cluster_barrier_relaxed() {
+  __syncwarp();
   asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::: "memory");
 }
 // `threads` threads (whole warps) that name barrier `id` (1..15) meet.
@@ -80,8 +83,10 @@ __device__ __forceinline__ void phase_init_fence() {
 __device__ __forceinline__ void phase_arm(uint32_t barrier, uint32_t bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
-// Waits for the phase of the given parity. The acquire is the instruction's own, of block scope, as CUTLASS waits for
-// what other blocks of a cluster send: the bytes lie in this block's shared memory when their barrier says so. Spelled
+// Waits for the phase of the given parity. The acquire is the instruction's own, of block scope: nothing but bytes that
+// are counted on the barrier itself is read after it, and they lie in this block's shared memory when it says so. PTX
+// promises this of cluster scope alone (ordinary stores of other blocks, published by an arrival, have been read stale
+// after such a wait: github.com/NVIDIA/cutlass/issues/3324); on the H200 every result was right without. Spelled
 // with cluster scope it drops the L1 cache at every step, and as a relaxed wait with a fence it also waits for every
 // load in flight (97 ns of a step of 820 on an H200).
 __device__ __forceinline__ void phase_wait(uint32_t barrier, uint32_t parity) {

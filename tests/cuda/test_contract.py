@@ -16,6 +16,20 @@ from fusedrnn.tolerances import check, error
 HALF_AND_SINGLE = (torch.bfloat16, torch.float32)
 
 
+@pytest.fixture(params=["cluster", "grid"])
+def large(request, monkeypatch):
+    """The families of large H: what the plan chooses for the small shapes here is neither."""
+    monkeypatch.setenv("FUSEDRNN_CUDA_FAMILY", request.param)
+    if request.param == "cluster" and torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip("needs thread-block clusters")
+    return request.param
+
+
+def planned(family, cell, *shape):
+    plans = fusedrnn.cuda_plan(cell, *shape, dtype=torch.bfloat16, device="cuda")
+    assert plans["forward"]["family"] == family
+
+
 def train_step(args):
     """Outputs and all gradients of one call."""
     x, h0, c0, weights, *_ = args
@@ -62,7 +76,19 @@ def test_never_waits_for_the_device(family, cell, ids, dtype):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("dtype", HALF_AND_SINGLE)
 def test_in_a_cuda_graph(family, cell, dtype):
-    args = call(cell, 12, 9, 16, 64, dtype, lengths=True, resets=True, directions=2)
+    replay(call(cell, 12, 9, 16, 64, dtype, lengths=True, resets=True, directions=2))
+
+
+@pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream does not match")
+@pytest.mark.parametrize("cell", CELLS)
+def test_large_persistent_families_in_a_cuda_graph(large, cell):
+    """Flags that are cleared by each call, and clusters of a size that a kernel must be allowed."""
+    planned(large, cell, 12, 5, 16, 512)
+    replay(call(cell, 12, 5, 16, 512, torch.bfloat16, lengths=True, resets=True, directions=2))
+
+
+def replay(args):
+    """A captured training step against one that is not, on other inputs."""
     x = args[0]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -84,8 +110,18 @@ def test_in_a_cuda_graph(family, cell, dtype):
 @pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream does not match")
 @pytest.mark.parametrize("cell", CELLS)
 def test_on_the_callers_stream(family, cell):
-    """On two streams at once, with inputs that are still being made when the call comes."""
-    args = call(cell, 30, 8, 16, 64, torch.float32)
+    on_two_streams(call(cell, 30, 8, 16, 64, torch.float32))
+
+
+@pytest.mark.filterwarnings("ignore:The AccumulateGrad node's stream does not match")
+@pytest.mark.parametrize("cell", CELLS)
+def test_large_persistent_families_on_the_callers_stream(large, cell):
+    planned(large, cell, 30, 8, 16, 512)
+    on_two_streams(call(cell, 30, 8, 16, 512, torch.bfloat16))
+
+
+def on_two_streams(args):
+    """At once, with inputs that are still being made when the call comes."""
     wanted = train_step(args)
     streams = [torch.cuda.Stream() for _ in range(2)]
     got = []
@@ -166,6 +202,19 @@ def test_sequences_of_65536_steps(family):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16])
 def test_more_than_two_to_the_31_elements(family, dtype):
+    compare_the_last_rows(dtype)
+
+
+def test_more_than_two_to_the_31_elements_in_clusters(monkeypatch):
+    """Which the plan does not choose: there are hundreds of turns of them."""
+    if torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip("needs thread-block clusters")
+    monkeypatch.setenv("FUSEDRNN_CUDA_FAMILY", "cluster")
+    planned("cluster", "elman_tanh", 300, 114_000, 1, 64)
+    compare_the_last_rows(torch.bfloat16)
+
+
+def compare_the_last_rows(dtype):
     torch.manual_seed(0)
     free, _ = torch.cuda.mem_get_info()
     if free < 40 << 30:
