@@ -219,3 +219,27 @@ def test_step_uses_weights_that_stand_in_for_parameters():
         for name, p in layer.named_parameters():
             p.copy_(doubled[name])
     assert torch.equal(layer.step(x)[0], stood_in)
+
+
+class Stepping(torch.nn.Module):
+    """A model whose forward is one step of a layer."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x, *state):
+        y, state = self.layer.step(x, state if len(state) > 1 else state[0])
+        return y, *(state if isinstance(state, tuple) else (state,))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace(_method)?. is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("cell", LAYERS)
+def test_a_traced_step(cell):
+    """By torch.jit, whose tracer crashes on what the op of a step returns."""
+    model = Stepping(LAYERS[cell](5, 7))
+    x, *state = torch.randn(2, 5), *(torch.randn(1, 2, 7) for _ in range(1 + (cell == "lstm")))
+    traced = torch.jit.trace(model, (x, *state))
+    for a, b in zip(traced(x + 1, *state), model(x + 1, *state), strict=True):
+        check(a, b.double(), F32, "traced")
