@@ -33,7 +33,7 @@ def _set_up() -> bool:
     )  # fmt: skip
 
 
-#: Whether this torch publishes the table; False sends every call to the ops.
+#: Whether this torch publishes the table; where it does not, the native side declines every call.
 READY = _set_up()
 
 

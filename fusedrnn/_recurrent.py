@@ -135,7 +135,7 @@ class Recurrent(nn.RNNBase):
         before = torch.is_grad_enabled()
         torch._C._set_grad_enabled(False)  # a context manager costs as much as the rest of this
         try:
-            # torch.jit's tracer crashes on an op's result that is absent, as c of a GRU is.
+            # torch.jit's tracer knows no result that may be absent, as c is, and would go on after its error.
             if _checks.plain_cpu(x_t) and not torch._C._is_tracing():
                 try:
                     return self._native_step(x_t, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fusedrnn
@@ -121,7 +124,8 @@ def test_results_are_used_as_any_tensor(cell):
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's count of pages")
 def test_the_memory_of_results_is_given_back():
     """By the thread that made them, and by another."""
-    layer, x, h = fusedrnn.RNN(1, 150), torch.randn(32, 1), torch.randn(1, 32, 150)
+    layer, x, h = fusedrnn.RNN(1, 100), torch.randn(32, 1), torch.randn(1, 32, 100)
+    assert not any(t.untyped_storage().resizable() for t in taken("elman_tanh", layer, x, h))
     each = 2 * h.nbytes
 
     def resident():
@@ -300,6 +304,63 @@ class Ops(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def test_the_native_side_asks_after_watchers_itself(monkeypatch):
+    args = ("gru", *case())
+    assert taken(*args) is not None
+    with forward_ad.dual_level():
+        assert taken(*args) is None
+    for level in (None, "unknown"):  # of another torch
+        monkeypatch.setattr(forward_ad, "_current_level", level)
+        assert taken(*args) is None
+    monkeypatch.delattr(forward_ad, "_current_level")
+    assert taken(*args) is None
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_an_exported_step(strict):
+    layer, x, h = case()
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x, h):
+            return self.layer.step(x, h)
+
+    exported = torch.export.export(Model(), (x, h), strict=strict).module()
+    for a, b in zip(exported(x + 1, h), layer.step(x + 1, h), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_step_seen_by_make_fx():
+    layer, x, h = case()
+    graph = make_fx(lambda x, h: layer.step(x, h))(x, h)
+    assert torch.ops.fusedrnn.layer_step.default in {node.target for node in graph.graph.nodes}
+
+
+def test_a_finalizer_changes_the_names():
+    """In the middle of a step, where only a collection of garbage can run Python."""
+    layer, x, h = case()
+    names = layer._flat_weights_names
+    before, threshold = list(names), gc.get_threshold()
+
+    def change(phase, info):
+        names[:] = before * 1000
+
+    gc.callbacks.append(change)
+    gc.set_threshold(1)
+    try:
+        for _ in range(50):
+            names[:] = before
+            taken("gru", layer, x, h)
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(change)
+        names[:] = before
+    assert taken("gru", layer, x, h) is not None
+
+
 def test_a_dispatch_mode_sees_the_op():
     layer, x, h = case()
     with Ops() as ops:
@@ -331,8 +392,8 @@ def test_torchs_default_device_and_dtype_are_not_ours(device):
 def test_without_torchs_functions_the_op_does_it(monkeypatch):
     layer, x, h = case()
     want = layer.step(x, h)
-    monkeypatch.setattr(_direct, "READY", False)
-    with Ops() as ops:
-        got = layer.step(x, h)
-    torch.testing.assert_close(got, want)
-    assert ops.seen == ["fusedrnn.layer_step.default"]
+    calls, native = [], _ops.layer_step
+    monkeypatch.setattr(_C, "stream_step", lambda *_: None)
+    monkeypatch.setattr(_ops, "layer_step", lambda *args: calls.append(args) or native(*args))
+    torch.testing.assert_close(layer.step(x, h), want)
+    assert len(calls) == 1

@@ -24,9 +24,7 @@ inline cudaLaunchConfig_t cluster_config(const Plan& plan, int64_t D, cudaStream
   c.numAttrs = 1;
   return c;
 }
-#endif
 
-#if !defined(FUSEDRNN_EMULATED)
 // Whether the image that the device loads was compiled with clusters: one made by the driver from older PTX is empty.
 inline cudaError_t has_clusters(const void* kernel) {
   cudaFuncAttributes found{};

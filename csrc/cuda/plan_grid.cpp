@@ -38,7 +38,8 @@ bool plan_grid(const Problem& p, const Device& dev, bool backward, Plan& plan) {
       plan.tile_batch = N;
       plan.tile_units = s.units;
       plan.step_us = cost;
-      plan.workspace = pairs * (R + 2 * (backward ? int64_t(R) * R * s.items : int64_t(N) * s.K)) * 4;
+      plan.workspace =
+          (pairs * R + std::min(together, pairs) * 2 * (backward ? int64_t(R) * R * s.items : int64_t(N) * s.K)) * 4;
       plan.why = "W_hh stays in the shared memory of " + std::to_string(R) + " multiprocessors";
     }
   return plan.blocks > 0;

@@ -23,8 +23,8 @@ Names names_;
 // The arguments of a step. Each part is false where the step is not as plain as it must be.
 struct Step {
   PyObject *x, *state;
-  int64_t cell = 0, layers = 0;
-  Owned held_parameters, held_names;  // what runs meanwhile, a finalizer for one, may replace those of the module
+  int64_t cell = 0, layers = 0, per_layer = 0;
+  Owned held_parameters, held_names;  // a finalizer, which may run meanwhile, may give the module others
   PyObject *parameters = nullptr, *names = nullptr;
   int64_t batch = 0, inputs = 0, hidden = 0;
   DType dtype = DType::f32;
@@ -46,7 +46,8 @@ struct Step {
     held_names.p = Py_XNewRef(names);
     if (!parameters || !PyDict_CheckExact(parameters) || !names || !PyList_CheckExact(names)) return false;
     if (!whole(attributes, names_.layers, layers) || !layers || PyList_GET_SIZE(names) % layers) return false;
-    return (per_layer() == 2 || per_layer() == 4) && whole(attributes, names_.inputs, inputs) &&
+    per_layer = PyList_GET_SIZE(names) / layers;
+    return (per_layer == 2 || per_layer == 4) && whole(attributes, names_.inputs, inputs) &&
            whole(attributes, names_.hidden, hidden);
   }
 
@@ -60,12 +61,12 @@ struct Step {
   }
 
   const cells::CellInfo& info() const { return cells::kCells[cell]; }
-  int64_t per_layer() const { return PyList_GET_SIZE(names) / layers; }
   int bits() const { return dtype == DType::f64 ? 64 : 32; }
 
   bool given(PyObject* object, TensorView& out) const { return view_floats(object, bits(), out); }
 
   bool weight(int64_t i, TensorView& out) const {
+    if (i >= PyList_GET_SIZE(names)) return false;  // or it may change these
     PyObject* found = item(parameters, PyList_GET_ITEM(names, i));
     return found && given(found, out);
   }
@@ -107,7 +108,7 @@ struct Step {
   }
 
   bool read_weights(int64_t layer, Weights& out) const {
-    const int64_t per = per_layer(), rows = info().G * hidden;
+    const int64_t per = per_layer, rows = info().G * hidden;
     TensorView w[4];
     for (int64_t i = 0; i < per; i++)
       if (!weight(layer * per + i, w[i])) return false;

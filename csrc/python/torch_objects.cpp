@@ -70,7 +70,7 @@ std::size_t bytes_of(int bits, std::initializer_list<int64_t> sizes) {
   return bytes;
 }
 
-// Takes over the head, and the data with it.
+// Takes over the head, and the data with it. Where torch refuses them they are lost: it may have dropped them.
 PyObject* tensor_of(Head* head, void* data, int bits, std::initializer_list<int64_t> sizes, void* context,
                     void (*drop)(DlManaged*), TensorView& out) {
   const int dims = static_cast<int>(sizes.size());
@@ -112,7 +112,12 @@ PyObject* item(PyObject* dict, PyObject* key) {
 int unwatched() {
   if (!torch_.exchange) return 0;
   PyObject* level = item(torch_.forward_ad, torch_.level);
-  if (!level || PyLong_AsLong(level) >= 0) return 0;
+  const long at = level ? PyLong_AsLong(level) : 0;
+  if (at == -1 && PyErr_Occurred()) {
+    PyErr_Clear();
+    return 0;
+  }
+  if (at >= 0) return 0;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(torch_.watchers); i++) {
     PyObject* answer = PyObject_CallNoArgs(PyTuple_GET_ITEM(torch_.watchers, i));
     const int yes = answer ? PyObject_IsTrue(answer) : -1;

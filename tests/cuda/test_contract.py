@@ -10,7 +10,7 @@ from on_gpu import call
 from oracle import CELLS
 
 import fusedrnn
-from fusedrnn import _ops, functional
+from fusedrnn import _C, _ops, functional
 from fusedrnn.tolerances import check, error
 
 HALF_AND_SINGLE = (torch.bfloat16, torch.float32)
@@ -20,14 +20,15 @@ HALF_AND_SINGLE = (torch.bfloat16, torch.float32)
 def large(request, monkeypatch):
     """The families of large H: what the plan chooses for the small shapes here is neither."""
     monkeypatch.setenv("FUSEDRNN_CUDA_FAMILY", request.param)
-    if request.param == "cluster" and torch.cuda.get_device_capability() < (9, 0):
-        pytest.skip("needs thread-block clusters")
+    major, minor = torch.cuda.get_device_capability()
+    if request.param == "cluster" and _C.largest_cluster(10 * major + minor) < 16:
+        pytest.skip("needs clusters of 16 blocks")
     return request.param
 
 
 def planned(family, cell, *shape):
     plans = fusedrnn.cuda_plan(cell, *shape, dtype=torch.bfloat16, device="cuda")
-    assert plans["forward"]["family"] == family
+    assert [plans[way]["family"] for way in ("forward", "backward")] == [family] * 2
 
 
 def train_step(args):
