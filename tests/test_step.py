@@ -237,7 +237,7 @@ class Stepping(torch.nn.Module):
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("cell", LAYERS)
 def test_a_traced_step(cell):
-    """By torch.jit, whose tracer crashes on what the op of a step returns."""
+    """By torch.jit, whose tracer knows no result that may be absent, as one of the step's op may."""
     model = Stepping(LAYERS[cell](5, 7))
     x, *state = torch.randn(2, 5), *(torch.randn(1, 2, 7) for _ in range(1 + (cell == "lstm")))
     traced = torch.jit.trace(model, (x, *state))
