@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import sys
@@ -11,10 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from stream_steps import LAYERS, by_the_op, case, flat, taken
 from torch import nn
-from torch.autograd import forward_ad
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._python_dispatch import TorchDispatchMode
 
 import fusedrnn
 from fusedrnn import _C, _direct, _ops
@@ -23,41 +20,7 @@ pytestmark = [
     pytest.mark.skipif(not _direct.READY, reason="this torch publishes no DLPack functions"),
 ]
 
-LAYERS = {
-    "elman_tanh": fusedrnn.RNN,
-    "elman_relu": lambda *sizes, **options: fusedrnn.RNN(*sizes, nonlinearity="relu", **options),
-    "lstm": fusedrnn.LSTM,
-    "gru": fusedrnn.GRU,
-}
 cells = pytest.mark.parametrize("cell", LAYERS)
-
-
-def case(cell="gru", batch=1, layers=1, dtype=torch.float32, ids=False, given=True, **options):
-    """A layer, its input and a state."""
-    torch.manual_seed(0)
-    layer = LAYERS[cell](5, 19, num_layers=layers, **options).to(dtype)
-    x = torch.randint(0, 5, (batch,)) if ids else torch.randn(batch, 5, dtype=dtype)
-    if not given:
-        return layer, x, None
-    h = torch.randn(layers, batch, 19, dtype=dtype)
-    return layer, x, (h, torch.randn_like(h)) if cell == "lstm" else h
-
-
-def taken(cell, layer, x, state):
-    """What the native side gives, None where it declines."""
-    return _C.stream_step(vars(layer), {layer.mode: _ops.CELLS[cell].number}, x, state)
-
-
-def flat(result):
-    y, state = result
-    return [y, *(state if isinstance(state, tuple) else (state,))]
-
-
-def by_the_op(cell, layer, x, state):
-    h, c = state if cell == "lstm" and state is not None else (state, None)
-    with torch.no_grad():
-        y, h, c = _ops.layer_step(x, h, c, list(layer.parameters()), cell, layer.num_layers)
-    return [y, h] if c is None else [y, h, c]
 
 
 @cells
@@ -287,113 +250,3 @@ def test_nothing_is_leaked():
     fresh = torch.zeros(1)
     counts = [sys.getrefcount(t) for t in (y, h, c, fresh)]
     assert len(set(counts)) == 1
-
-
-# -- who watches ----------------------------------------------------------------------------------
-
-
-class Ops(TorchDispatchMode):
-    """The ops it sees."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.seen.append(str(func))
-        return func(*args, **(kwargs or {}))
-
-
-def test_the_native_side_asks_after_watchers_itself(monkeypatch):
-    args = ("gru", *case())
-    assert taken(*args) is not None
-    with forward_ad.dual_level():
-        assert taken(*args) is None
-    for level in (None, "unknown"):  # of another torch
-        monkeypatch.setattr(forward_ad, "_current_level", level)
-        assert taken(*args) is None
-    monkeypatch.delattr(forward_ad, "_current_level")
-    assert taken(*args) is None
-
-
-@pytest.mark.parametrize("strict", [False, True])
-def test_an_exported_step(strict):
-    layer, x, h = case()
-
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = layer
-
-        def forward(self, x, h):
-            return self.layer.step(x, h)
-
-    exported = torch.export.export(Model(), (x, h), strict=strict).module()
-    for a, b in zip(exported(x + 1, h), layer.step(x + 1, h), strict=True):
-        torch.testing.assert_close(a, b)
-
-
-def test_a_step_seen_by_make_fx():
-    layer, x, h = case()
-    graph = make_fx(lambda x, h: layer.step(x, h))(x, h)
-    assert torch.ops.fusedrnn.layer_step.default in {node.target for node in graph.graph.nodes}
-
-
-def test_a_finalizer_changes_the_names():
-    """In the middle of a step, where only a collection of garbage can run Python."""
-    layer, x, h = case()
-    names = layer._flat_weights_names
-    before, threshold = list(names), gc.get_threshold()
-
-    def change(phase, info):
-        names[:] = before * 1000
-
-    gc.callbacks.append(change)
-    gc.set_threshold(1)
-    try:
-        for _ in range(50):
-            names[:] = before
-            taken("gru", layer, x, h)
-    finally:
-        gc.set_threshold(*threshold)
-        gc.callbacks.remove(change)
-        names[:] = before
-    assert taken("gru", layer, x, h) is not None
-
-
-def test_a_dispatch_mode_sees_the_op():
-    layer, x, h = case()
-    with Ops() as ops:
-        layer.step(x, h)
-    assert ops.seen == ["fusedrnn.layer_step.default"]
-
-
-def test_the_profiler_sees_the_op():
-    layer, x, h = case()
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, acc_events=True) as profile:
-        layer.step(x, h)
-    assert "fusedrnn::layer_step" in {event.key for event in profile.key_averages()}
-
-
-@pytest.mark.parametrize("device", ["meta", "cpu"])
-def test_torchs_default_device_and_dtype_are_not_ours(device):
-    layer, x, h = case()
-    want = layer.step(x, h)
-    with torch.device(device):
-        torch.testing.assert_close(layer.step(x, h), want)
-    torch.set_default_dtype(torch.float64)
-    try:
-        torch.testing.assert_close(layer.step(x, h), want)
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def test_without_torchs_functions_the_op_does_it(monkeypatch):
-    layer, x, h = case()
-    want = layer.step(x, h)
-    calls, native = [], _ops.layer_step
-    monkeypatch.setattr(_C, "stream_step", lambda *_: None)
-    monkeypatch.setattr(_ops, "layer_step", lambda *args: calls.append(args) or native(*args))
-    torch.testing.assert_close(layer.step(x, h), want)
-    assert len(calls) == 1
