@@ -6,7 +6,7 @@ import gc
 
 import pytest
 import torch
-from stream_steps import LAYERS, case, taken
+from stream_steps import case, taken
 from torch import nn
 from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -17,8 +17,6 @@ from fusedrnn import _C, _direct, _ops
 pytestmark = [
     pytest.mark.skipif(not _direct.READY, reason="this torch publishes no DLPack functions"),
 ]
-
-cells = pytest.mark.parametrize("cell", LAYERS)
 
 
 class Ops(TorchDispatchMode):
